@@ -1,0 +1,71 @@
+"""The flags that every command that trains shares, written once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+class Seeds(click.ParamType):
+    """`0`, `0,1,2` or `0-4`."""
+
+    name = "seeds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """The seeds, in order, each once."""
+        if isinstance(value, tuple):
+            return value
+        seeds: list[int] = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+            if not match:
+                self.fail(f"{value!r}: expected whole numbers, as in 0 or 0,1,2 or 0-4", param, ctx)
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < first or last - first >= 1000:
+                self.fail(f"{part!r}: expected a rising range of at most 1,000 seeds", param, ctx)
+            seeds += range(first, last + 1)
+        return tuple(dict.fromkeys(seeds))
+
+
+def training_options(function: F) -> F:
+    """Add the common flags; their values arrive under the names below."""
+    path = click.Path(path_type=Path)
+    options = (
+        click.option("--data", type=path, help="Data set; the embedded one if left out."),
+        click.option("--out", type=path, default=Path("runs"), show_default=True, help="Run folders."),
+        click.option(
+            "--results", type=path, default=Path("results/runs"), show_default=True, help="Results store."
+        ),
+        click.option(
+            "--seeds", type=Seeds(), default="0", show_default=True, help="Trials, as in 0 or 0,1,2 or 0-4."
+        ),
+        click.option(
+            "--devices",
+            "num_devices",
+            type=click.IntRange(1, 1024),
+            default=1,
+            show_default=True,
+            help="GPUs, or processes on a machine without one.",
+        ),
+        click.option("--precision", type=click.Choice(PRECISIONS), help="Instead of the protocol's (marked)."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change a field (record: custom)."
+        ),
+        click.option("--smoke", is_flag=True, help="The protocol's twin at toy size, for a CPU."),
+        click.option("--resume", is_flag=True, help="Go on from the newest checkpoint."),
+        click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing."),
+        click.option("--json", "as_json", is_flag=True, help="Print the results as JSON."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -1,0 +1,99 @@
+"""`bench transfer TASK`: one subcommand for each task in the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.commands._common import training_options
+
+if TYPE_CHECKING:
+    from transfer.api import Task
+
+
+class TaskGroup(click.Group):
+    """Subcommands from the folder of tasks; a task is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the tasks, from the names of their files."""
+        return [path.stem.replace("_", "-") for path in _task_files()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The subcommand of a task, or None."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return _task_command(cmd_name)
+
+
+def _task_files() -> list[Path]:
+    # Listed without importing `transfer`, so that help stays fast.
+    folder = Path(__file__).parents[2] / "transfer" / "tasks"
+    return sorted(path for path in folder.glob("*.py") if not path.stem.startswith("_"))
+
+
+def _task_command(name: str) -> click.Command:
+    from transfer.api import TASKS
+
+    task = TASKS.get(name)
+    spec = task.spec
+
+    @training_options
+    @click.option("--protocol", default=spec.default_protocol, show_default=True, help="Protocol slug.")
+    @click.option("--checkpoint", required=True, metavar="CKPT|random", help="Weights file, or 'random'.")
+    @click.option("--name", help="Name of the weights in records; from the file name if left out.")
+    @click.option("--encoder", help="Which encoder, where a file holds several: its key prefix.")
+    @click.option(
+        "--input-spec",
+        type=click.Path(path_type=Path),
+        help="TOML with channel_order, mean, std, stride_in, padding, where the weights differ from their layout.",
+    )
+    def run(**values: Any) -> None:
+        run_task(task, **values)
+
+    metrics = ", ".join(f"{metric.name} ({metric.meaning})" for metric in spec.metrics)
+    examples = "\n".join(
+        [
+            "\b",
+            "Examples:",
+            f"  bench transfer {name} --checkpoint random --smoke --dry-run",
+            f"  bench transfer {name} --checkpoint moco_v2.pth.tar --data DIR --seeds 0-4 --devices 8",
+        ]
+    )
+    text = f"{spec.summary}\n\nMetrics: {metrics}.\n\n{examples}"
+    return click.Command(name, callback=run, params=_params(run), help=text, short_help=spec.summary)
+
+
+def _params(function: Any) -> list[click.Parameter]:
+    # Decorators of a plain function leave their parameters on it, last one first.
+    return list(reversed(function.__click_params__))
+
+
+def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **values: Any) -> None:
+    """Plan, say the plan, execute it, print what came out."""
+    from bench.core import atomic
+    from bench.core.log import say
+    from transfer.run import Options, execute, make_plan
+
+    if data is None:
+        from bench.synth.embedded import embedded_data
+
+        data = task.embedded_data(embedded_data())
+    plan = make_plan(task, Options(data=data, **values))
+    for line in plan.lines():
+        say(line)
+    if dry_run:
+        say(f"Dry run: would write {plan.run_dir(plan.options.seeds[0]).parent}; nothing was written.")
+        return
+    records = execute(plan)
+    if as_json:
+        dumped = [record.model_dump(mode="json") for record in records]
+        click.echo(atomic.json_text(dumped), nl=False)
+        return
+    for record in records:
+        numbers = "  ".join(f"{name} {metric.value:.2f}" for name, metric in record.metrics.items())
+        click.echo(f"{record.weights.name}  seed {record.seed}  {numbers}  [{record.protocol.status}]")
+
+
+command = TaskGroup("transfer", help="Fine-tune and test weights in a real engine; keep a record.")

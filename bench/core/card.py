@@ -1,0 +1,86 @@
+"""The card of a set of weights: what they are, where they came from, what input they expect.
+
+The input spec travels with the weights and is no part of a protocol: the MSRA baseline (BGR, std 1, stride
+in the 1x1) and torchvision weights stand in the same protocol, each fed as it was trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+ByteRange = Annotated[float, Field(ge=-255.0, le=255.0)]
+PositiveStd = Annotated[float, Field(gt=0.0, le=1024.0)]
+
+
+class InputSpec(BaseModel):
+    """What the stem expects. Mean and std are on the 0-255 scale, in the order of `channel_order`.
+
+    Source: protocols of MoCo and PyContrast (RGB, ImageNet mean and std, stride in the 3x3) and
+    detectron2 `config/defaults.py` (BGR, std 1, stride in the 1x1: the MSRA weights).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[ByteRange, ByteRange, ByteRange] = (123.675, 116.28, 103.53)
+    std: tuple[PositiveStd, PositiveStd, PositiveStd] = (58.395, 57.12, 57.375)
+    stride_in: Literal["3x3", "1x1"] = "3x3"
+    padding: Literal["pytorch", "tf_same"] = "pytorch"
+
+
+class Card(BaseModel):
+    """Everything a record says of its weights.
+
+    `tensors_sha256` is `hash_tensors` of the 265 backbone tensors, None for random initialisation, which
+    differs by seed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    arch: Literal["resnet50"] = "resnet50"
+    layout: str
+    encoder: str = ""
+    source_file: str = ""
+    source_sha256: str | None = None
+    tensors_sha256: str | None = None
+    input: InputSpec = InputSpec()
+    dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What identifies these weights in a record's id: the tensors (or the name, for random) as they are fed.
+
+        Equal tensors under another input spec are another network.
+        """
+        spec = json.dumps(self.input.model_dump(mode="json"), sort_keys=True)
+        tensors = self.tensors_sha256 or self.name
+        return hashlib.sha256(f"{tensors};{spec}".encode()).hexdigest()
+
+
+RANDOM_NAME = "resnet50.random"
+
+
+def random_card() -> Card:
+    """The card of no weights at all: the engine's own initialisation."""
+    return Card(name=RANDOM_NAME, layout="random", notes=("initialised by the engine from the seed",))
+
+
+def hash_tensors(tensors: dict[str, np.ndarray]) -> str:
+    """sha256 over names, shapes and little-endian float32 values, in sorted order of names.
+
+    Args:
+        tensors: torchvision name to float32 array, any shape.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name], dtype="<f4")
+        digest.update(f"{name}:{','.join(map(str, array.shape))};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,109 @@
+"""The results store: one file a record, created once, never changed, no index.
+
+`<root>/<weights name>/<task>/<id>.json`. Readers scan; what cannot be read is named, not skipped in silence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.core import atomic
+from bench.core.errors import BenchError, StoreError
+from bench.core.paths import safe_name
+from bench.core.records import Record, parse_record, sealed
+from bench.core.safe_json import read_json
+
+MAX_RECORD_BYTES = 64 * 1024**2
+"""Far above any record of ours; a larger file is refused before it is read."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a scan found: records sorted by path, and a line for each file left out."""
+
+    records: list[Record] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of records."""
+
+    root: Path
+
+    def path(self, weights_name: str, task: str, id_: str) -> Path:
+        """Where the record with this id lies, or would."""
+        name = safe_name(weights_name, "weights name", error=StoreError)
+        return self.root / name / safe_name(task, "task", error=StoreError) / f"{id_}.json"
+
+    def add(self, record: Record) -> Path:
+        """Write a new record. The same result a second time is success and changes nothing.
+
+        Raises:
+            StoreError: another result has this id; the message shows both values.
+            DiskError: the place cannot be written.
+        """
+        path = self.path(record.weights.name, record.task, record.id)
+        data = atomic.json_text(sealed(record)).encode()
+        try:
+            atomic.create_bytes(path, data)
+        except FileExistsError:
+            old = _read(path)
+            if old.result() != record.result():
+                there = old.metrics[old.main_metric].value
+                now = record.metrics[record.main_metric].value
+                raise StoreError(
+                    f"{path}: holds another result of the same weights, protocol and seed "
+                    f"({record.main_metric} {there:.4f} there, {now:.4f} now). Nothing was overwritten; "
+                    "give another --results folder to keep both."
+                ) from None
+        return path
+
+    def find(self, weights_name: str, task: str, id_: str) -> Record | None:
+        """The record with this id, or None.
+
+        Raises:
+            StoreError: its file cannot be read.
+        """
+        path = self.path(weights_name, task, id_)
+        if not path.exists():
+            return None
+        return _read(path)
+
+    def scan(self) -> Scan:
+        """All records below the root; a file that is not one, or lies under a wrong name, is named."""
+        scan = Scan()
+        for path in self._files(scan.left_out):
+            try:
+                record = _read(path)
+                expected = self.path(record.weights.name, record.task, record.id)
+                if expected != path:
+                    raise StoreError(f"{path}: its content belongs to {expected}; was it edited or moved?")
+            except BenchError as error:
+                scan.left_out.append(str(error))
+            else:
+                scan.records.append(record)
+        return scan
+
+    def _files(self, left_out: list[str]) -> Iterator[Path]:
+        """Every `.json` at any depth, sorted: a record moved to a wrong depth must be named, not missed."""
+
+        def unreadable(error: OSError) -> None:
+            if error.filename != str(self.root) or self.root.exists():
+                left_out.append(f"{error.filename}: cannot be read: {error.strerror}")
+
+        for folder, subfolders, names in os.walk(self.root, onerror=unreadable):
+            subfolders.sort()
+            for name in subfolders:
+                if os.path.islink(os.path.join(folder, name)):
+                    left_out.append(
+                        f"{os.path.join(folder, name)}: a link to a folder; links are not followed"
+                    )
+            yield from (Path(folder, name) for name in sorted(names) if name.endswith(".json"))
+
+
+def _read(path: Path) -> Record:
+    return parse_record(read_json(path, error=StoreError, max_bytes=MAX_RECORD_BYTES), str(path))

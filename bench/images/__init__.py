@@ -1,0 +1,1 @@
+"""The shared floor for pictures: image folders, and sheets to look at."""

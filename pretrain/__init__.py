@@ -1,0 +1,1 @@
+"""Makes ResNet checkpoints: supervised and contrastive pretraining."""

@@ -1,0 +1,107 @@
+"""Our detection protocol in Detectron2's own keys. Names and values alone: no engine is imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.core.card import InputSpec
+from bench.core.errors import WeightsError
+from transfer.protocols.detection import DetectionProtocol
+
+EXTRA_NORM_HEAD = "Res5ROIHeadsExtraNorm"
+PLAIN_HEAD = "Res5ROIHeads"
+
+
+def detectron2_config(
+    protocol: DetectionProtocol,
+    spec: InputSpec,
+    *,
+    num_classes: int,
+    train_names: tuple[str, ...],
+    test_name: str,
+    weights_file: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Every Detectron2 key that a protocol decides, as "A.B": value.
+
+    Args:
+        protocol: As it will be run.
+        spec: The input spec of the weights' card.
+        num_classes: Object classes, background not counted.
+        train_names: Data sets as Detectron2 knows them.
+        test_name: The same, for the test.
+        weights_file: The converted weights, or "" for random initialisation.
+        seed: Of the trial.
+
+    Raises:
+        WeightsError: the input spec asks for what Detectron2's ResNet cannot do.
+
+    Source:
+        facebookresearch/detectron2 `detectron2/config/defaults.py`.
+    """
+    if spec.padding != "pytorch":
+        raise WeightsError(
+            f"these weights expect {spec.padding} padding, Detectron2's ResNet pads as PyTorch does; "
+            "its features would shift by a pixel"
+        )
+    model, solver, pixels = protocol.model, protocol.solver, protocol.input
+    return {
+        "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+        "MODEL.WEIGHTS": weights_file,
+        "MODEL.MASK_ON": False,
+        "MODEL.PIXEL_MEAN": list(spec.mean),
+        "MODEL.PIXEL_STD": list(spec.std),
+        "MODEL.BACKBONE.NAME": "build_resnet_backbone",
+        "MODEL.BACKBONE.FREEZE_AT": model.freeze_at,
+        "MODEL.RESNETS.DEPTH": 50,
+        "MODEL.RESNETS.NORM": model.norm,
+        "MODEL.RESNETS.STRIDE_IN_1X1": spec.stride_in == "1x1",
+        "MODEL.RESNETS.OUT_FEATURES": ["res4"],
+        "MODEL.ANCHOR_GENERATOR.SIZES": [list(model.anchor_sizes_px)],
+        "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(model.anchor_aspect_ratios)],
+        "MODEL.RPN.IN_FEATURES": ["res4"],
+        "MODEL.RPN.BATCH_SIZE_PER_IMAGE": model.rpn_batch_per_image,
+        "MODEL.RPN.PRE_NMS_TOPK_TRAIN": model.rpn_pre_nms_train,
+        "MODEL.RPN.POST_NMS_TOPK_TRAIN": model.rpn_post_nms_train,
+        "MODEL.RPN.PRE_NMS_TOPK_TEST": model.rpn_pre_nms_test,
+        "MODEL.RPN.POST_NMS_TOPK_TEST": model.rpn_post_nms_test,
+        "MODEL.RPN.NMS_THRESH": model.rpn_nms_iou,
+        "MODEL.ROI_HEADS.NAME": EXTRA_NORM_HEAD if model.extra_norm else PLAIN_HEAD,
+        "MODEL.ROI_HEADS.IN_FEATURES": ["res4"],
+        "MODEL.ROI_HEADS.NUM_CLASSES": num_classes,
+        "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": model.roi_batch_per_image,
+        "MODEL.ROI_HEADS.POSITIVE_FRACTION": model.roi_positive_fraction,
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": model.test_score_threshold,
+        "MODEL.ROI_HEADS.NMS_THRESH_TEST": model.test_nms_iou,
+        "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": model.roi_pool_resolution,
+        "INPUT.FORMAT": spec.channel_order.upper(),
+        "INPUT.MIN_SIZE_TRAIN": list(pixels.train_short_sides_px),
+        "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+        "INPUT.MAX_SIZE_TRAIN": pixels.train_max_side_px,
+        "INPUT.MIN_SIZE_TEST": pixels.test_short_side_px,
+        "INPUT.MAX_SIZE_TEST": pixels.test_max_side_px,
+        "INPUT.RANDOM_FLIP": "horizontal" if pixels.horizontal_flip else "none",
+        "DATASETS.TRAIN": list(train_names),
+        "DATASETS.TEST": [test_name],
+        "DATALOADER.ASPECT_RATIO_GROUPING": pixels.aspect_ratio_grouping,
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": True,
+        "SOLVER.LR_SCHEDULER_NAME": "WarmupMultiStepLR",
+        "SOLVER.MAX_ITER": solver.iterations,
+        "SOLVER.IMS_PER_BATCH": solver.images_per_batch,
+        "SOLVER.BASE_LR": solver.learning_rate,
+        "SOLVER.STEPS": list(solver.steps),
+        "SOLVER.GAMMA": solver.gamma,
+        "SOLVER.WARMUP_ITERS": solver.warmup_iterations,
+        "SOLVER.WARMUP_FACTOR": solver.warmup_factor,
+        "SOLVER.WARMUP_METHOD": "linear",
+        "SOLVER.MOMENTUM": solver.momentum,
+        "SOLVER.NESTEROV": False,
+        "SOLVER.WEIGHT_DECAY": solver.weight_decay,
+        "SOLVER.WEIGHT_DECAY_NORM": solver.weight_decay_norm,
+        "SOLVER.AMP.ENABLED": solver.precision != "fp32",
+        "TEST.DETECTIONS_PER_IMAGE": model.test_detections_per_image,
+        "TEST.PRECISE_BN.ENABLED": solver.precise_bn_iterations > 0,
+        "TEST.PRECISE_BN.NUM_ITER": max(solver.precise_bn_iterations, 1),
+        "SEED": seed,
+        "VERSION": 2,
+    }

@@ -1,0 +1,109 @@
+"""The Task contract: all that a new transfer task must read.
+
+A task is one file in `transfer/tasks` with an `ENTRY`, and one config a protocol in `configs/transfer`. The
+registry gives it a subcommand, its help, listings and the contract tests.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.core.card import Card
+from bench.core.records import DataStamp
+from bench.core.registry import Registry
+from bench.core.weights import Weights
+from transfer.protocols.detection import DetectionProtocol
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric's name as in the published results, and its direction; all metrics are in percent."""
+
+    name: str
+    meaning: str
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a task is.
+
+    `version` rises whenever its numbers would move for equal weights, protocol and data.
+    """
+
+    name: str
+    version: int
+    summary: str
+    engine: str
+    metrics: tuple[MetricSpec, ...]
+    main_metric: str
+    default_protocol: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial, handed to an engine.
+
+    Args:
+        protocol: As it will be run, substitutions made.
+        data: What the task read; the engine and the task know its type.
+        weights: The backbone, or None for random initialisation.
+        card: The weights' card.
+        seed: Of the trial.
+        identity: The protocol identity, which a checkpoint to resume must share.
+        run_dir: Where configs, checkpoints and logs of this trial go.
+        num_devices: Accelerators, or processes on a machine without one.
+        resume: Go on from the newest checkpoint in `run_dir`.
+    """
+
+    protocol: DetectionProtocol
+    data: Any
+    weights: Weights | None
+    card: Card
+    seed: int
+    identity: str
+    run_dir: Path
+    num_devices: int = 1
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """What an engine brings back: metrics in percent, facts for the record, seconds before a resume."""
+
+    metrics: dict[str, float]
+    details: dict[str, Any] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
+
+
+class Task(ABC):
+    """One transfer task. It never imports an engine."""
+
+    spec: TaskSpec
+
+    @abstractmethod
+    def load_protocol(self, path: Path, overrides: tuple[str, ...]) -> DetectionProtocol:
+        """The checked protocol of a config file. Raises ConfigError."""
+
+    @abstractmethod
+    def load_data(self, root: Path, protocol: DetectionProtocol) -> Any:
+        """Read and check the data before anything trains. Raises DataError with every problem."""
+
+    @abstractmethod
+    def stamp_data(self, data: Any) -> DataStamp:
+        """What a record says of the data."""
+
+    @abstractmethod
+    def is_published_data(self, data: Any, protocol: DetectionProtocol) -> bool:
+        """Whether this is the data set the published numbers were made on."""
+
+    @abstractmethod
+    def embedded_data(self, root: Path) -> Path:
+        """Where the task's layout lies in an embedded data set generated at `root`."""
+
+
+TASKS: Registry[Task] = Registry("task", "transfer.tasks", Task)  # type: ignore[type-abstract]

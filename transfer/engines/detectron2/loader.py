@@ -1,0 +1,164 @@
+"""Feeds the detector: Detectron2's own mapper and transforms, in an order that is a function of its place.
+
+Every random number of an image's augmentation is drawn from (seed, iteration, slot), so a run resumed at
+any iteration sees what the run that was never stopped saw, with any number of workers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bench.core import rng
+from bench.core.errors import DataError
+from transfer.data.voc import VocImage
+from transfer.engines.detectron2.repairs import load_detectron2
+
+load_detectron2()
+
+from detectron2.config import CfgNode  # noqa: E402
+from detectron2.data import DatasetMapper  # noqa: E402
+from detectron2.structures import BoxMode  # noqa: E402
+
+Place = tuple[int, int, int]
+"""(iteration, slot in the whole batch, index of the image)."""
+
+
+def to_dicts(images: tuple[VocImage, ...], *, with_objects: bool) -> list[dict[str, Any]]:
+    """Detectron2's dataset dicts; boxes become 0-based, [xmin - 1, ymin - 1, xmax, ymax].
+
+    Images without objects are left out where objects are asked for, as Detectron2 does in training.
+
+    Source:
+        facebookresearch/detectron2 `data/datasets/pascal_voc.py`: difficult objects are trained on.
+    """
+    dicts = []
+    for image in images:
+        if with_objects and not image.objects:
+            continue
+        entry: dict[str, Any] = {
+            "file_name": str(image.path),
+            "image_id": image.image_id,
+            "height": image.height,
+            "width": image.width,
+        }
+        if with_objects:
+            entry["annotations"] = [
+                {
+                    "category_id": item.class_index,
+                    "bbox": [item.box[0] - 1.0, item.box[1] - 1.0, item.box[2], item.box[3]],
+                    "bbox_mode": BoxMode.XYXY_ABS,
+                }
+                for item in image.objects
+            ]
+        dicts.append(entry)
+    return dicts
+
+
+def batches(
+    shapes: list[tuple[int, int]], *, seed: int, images_per_batch: int, group: bool, start: int
+) -> Iterator[tuple[int, list[int]]]:
+    """The endless sequence of (iteration, image indices), from iteration `start` on.
+
+    Args:
+        shapes: (width, height) of every image.
+        seed: Of the trial.
+        images_per_batch: Images in a batch, over all devices.
+        group: Keep wide and tall images in different batches, as Detectron2's aspect ratio grouping.
+        start: Earlier batches are drawn and dropped, which costs no image.
+    """
+    waiting: tuple[list[int], list[int]] = ([], [])
+    iteration = 0
+    for epoch in itertools.count():
+        for index in rng.permutation(seed, epoch, len(shapes)).tolist():
+            width, height = shapes[index]
+            bucket = waiting[int(group and width <= height)]
+            bucket.append(index)
+            if len(bucket) == images_per_batch:
+                if iteration >= start:
+                    yield iteration, list(bucket)
+                iteration += 1
+                bucket.clear()
+
+
+class _Places(Sampler[list[Place]]):
+    """The share of one process in each batch: every `num_processes`-th slot."""
+
+    def __init__(self, source: Iterator[tuple[int, list[int]]], rank: int, num_processes: int) -> None:
+        self._source, self._rank, self._num_processes = source, rank, num_processes
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        for iteration, indices in self._source:
+            slots = range(self._rank, len(indices), self._num_processes)
+            yield [(iteration, slot, indices[slot]) for slot in slots]
+
+
+class _Mapped(Dataset[dict[str, Any]]):
+    def __init__(self, dicts: list[dict[str, Any]], mapper: DatasetMapper, seed: int, stream: str) -> None:
+        self._dicts, self._mapper, self._seed, self._stream = dicts, mapper, seed, stream
+
+    def __getitem__(self, place: Place) -> dict[str, Any]:
+        iteration, slot, index = place
+        entry = self._dicts[index]
+        # Detectron2's transforms draw from NumPy's global generator: give it the numbers of this place.
+        np.random.seed(rng.derive(self._seed, self._stream, iteration, slot) % 2**32)
+        return map_image(self._mapper, entry)
+
+
+def map_image(mapper: DatasetMapper, entry: dict[str, Any]) -> dict[str, Any]:
+    """One image as the detector takes it.
+
+    Raises:
+        DataError: the image cannot be decoded or is not of the size its annotation says.
+    """
+    try:
+        mapped: dict[str, Any] = mapper(entry)
+    except Exception as error:
+        raise DataError(f"{entry['file_name']}: cannot be read as an image: {error}") from error
+    return mapped
+
+
+def train_loader(
+    cfg: CfgNode,
+    dicts: list[dict[str, Any]],
+    *,
+    seed: int,
+    start: int,
+    rank: int,
+    num_processes: int,
+    num_workers: int,
+    stream: str = "view",
+) -> Iterator[list[dict[str, Any]]]:
+    """Mapped batches of this process from iteration `start` on, without end."""
+    shapes = [(entry["width"], entry["height"]) for entry in dicts]
+    source = batches(
+        shapes,
+        seed=seed,
+        images_per_batch=cfg.SOLVER.IMS_PER_BATCH,
+        group=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        start=start,
+    )
+    loader: DataLoader[dict[str, Any]] = DataLoader(
+        _Mapped(dicts, DatasetMapper(cfg, is_train=True), seed, stream),
+        batch_sampler=_Places(source, rank, num_processes),
+        num_workers=num_workers,
+        collate_fn=_as_list,
+        worker_init_fn=_pin_threads,
+    )
+    return iter(loader)
+
+
+def _as_list(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return items
+
+
+def _pin_threads(_worker: int) -> None:
+    torch.set_num_threads(1)
+    import cv2
+
+    cv2.setNumThreads(1)

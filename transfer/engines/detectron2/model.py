@@ -1,0 +1,98 @@
+"""Builds the detector from our config, loads the backbone into it and proves that it arrived."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.core import rng
+from bench.core.errors import WeightsError
+from bench.core.weights import Weights
+from transfer.adapters.detectron2 import engine_names
+from transfer.engines.detectron2.repairs import load_detectron2
+from transfer.engines.verify import verify_features, verify_tensors
+
+load_detectron2()
+
+from detectron2.config import CfgNode, get_cfg  # noqa: E402
+from detectron2.modeling import build_model  # noqa: E402
+
+from transfer.engines.detectron2 import extra_norm_head  # noqa: E402, F401  (registers the head)
+
+NEW_LAYERS = ("proposal_generator.", "roi_heads.box_predictor.", "roi_heads.res5.norm.")
+"""What a transfer starts from random: RPN, box predictor and the extra norm after res5."""
+
+
+def build_config(entries: dict[str, Any], device: str) -> CfgNode:
+    """Detectron2's config node from "A.B": value entries."""
+    cfg = get_cfg()
+    flat: list[Any] = []
+    for key, value in entries.items():
+        flat += [key, value]
+    cfg.merge_from_list([*flat, "MODEL.DEVICE", device])
+    return cfg
+
+
+def build_detector(cfg: CfgNode, weights: Weights | None, *, seed: int) -> tuple[nn.Module, dict[str, Any]]:
+    """A detector on the CPU with `weights` in its backbone, or random ones from `seed`.
+
+    Returns:
+        The model, and what was verified, for the record.
+
+    Raises:
+        WeightsError: a tensor or a feature of the loaded backbone differs from its source.
+    """
+    on_cpu = cfg.clone()
+    on_cpu.MODEL.DEVICE = "cpu"
+    torch.manual_seed(rng.derive(seed, "init"))
+    model: nn.Module = build_model(on_cpu)
+    if weights is None:
+        return model, {"backbone": "random initialisation by the engine"}
+    names = engine_names("c4")
+    state = {names[name]: torch.from_numpy(array.copy()) for name, array in weights.tensors.items()}
+    result = model.load_state_dict(state, strict=False)
+    if result.unexpected_keys:
+        raise WeightsError(
+            f"{weights.card.name}: Detectron2 has no place for {len(result.unexpected_keys)} tensors "
+            f"(first: {result.unexpected_keys[0]})"
+        )
+    unexplained = [
+        key
+        for key in result.missing_keys
+        if not key.startswith(NEW_LAYERS) and not key.endswith("num_batches_tracked")
+    ]
+    if unexplained:
+        raise WeightsError(
+            f"{weights.card.name}: {len(unexplained)} backbone tensors of the detector got no weights "
+            f"(first: {unexplained[0]}). Nothing was trained."
+        )
+    num_tensors = verify_tensors(weights, model.state_dict(), names)
+    model.eval()
+    difference = verify_features(weights, lambda images: c4_features(model, images))
+    model.train()
+    return model, {
+        "backbone": f"{num_tensors} of {num_tensors} tensors equal to their source after loading",
+        "largest_feature_difference": difference,
+        "new_layers": sorted({key.rsplit(".", 1)[0] for key in result.missing_keys if key.startswith(NEW_LAYERS)}),
+    }
+
+
+def c4_features(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+    """C2 to C5 of a C4 detector, whose last stage is in the ROI head; the extra norm is left out.
+
+    Args:
+        images: [batch, 3, height, width], normalised as the weights expect.
+    """
+    backbone: Any = model.backbone
+    value = backbone.stem(images)
+    features = []
+    for stage in (backbone.res2, backbone.res3, backbone.res4):
+        value = stage(value)
+        features.append(value)
+    roi_heads: Any = model.roi_heads
+    for name, block in roi_heads.res5.named_children():
+        if name != "norm":
+            value = block(value)
+    return [*features, value]

@@ -1,0 +1,125 @@
+"""A detection protocol: what a file in `configs/transfer` says of a Faster R-CNN fine-tuning.
+
+Each field moves the number and is part of the protocol's identity, unless it is marked `not_in_identity`.
+Names follow Detectron2's `config/defaults.py` where it has the field; the config files say which
+publication each value comes from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from bench.core.config import Section
+from bench.core.protocol import not_in_identity
+
+Pixels = Annotated[int, Field(ge=16, le=4096)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ExpectedData(Section):
+    """The data set a published number was made on.
+
+    `train` and `test` name splits of a VOCdevkit, "VOC2007/trainval"; `counts` is images per split name.
+    """
+
+    name: str
+    train: tuple[str, ...] = Field(min_length=1)
+    test: str
+    num_train: Count
+    num_test: Count
+    num_classes: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class Model(Section):
+    """The detector. `extra_norm`: one more norm on the output of res5 in the ROI head (MoCo)."""
+
+    architecture: Literal["faster-rcnn-r50-c4"]
+    norm: Literal["SyncBN", "naiveSyncBN", "BN", "FrozenBN"]
+    extra_norm: bool
+    freeze_at: Annotated[int, Field(ge=0, le=5)]
+    anchor_sizes_px: tuple[Pixels, ...] = Field(min_length=1)
+    anchor_aspect_ratios: tuple[Annotated[float, Field(gt=0.0, le=16.0)], ...] = Field(min_length=1)
+    rpn_batch_per_image: Count
+    rpn_pre_nms_train: Count
+    rpn_post_nms_train: Count
+    rpn_pre_nms_test: Count
+    rpn_post_nms_test: Count
+    rpn_nms_iou: Fraction
+    roi_batch_per_image: Count
+    roi_positive_fraction: Fraction
+    roi_pool_resolution: Annotated[int, Field(ge=1, le=64)]
+    test_score_threshold: Fraction
+    test_nms_iou: Fraction
+    test_detections_per_image: Count
+
+
+class Input(Section):
+    """Sizes in pixels; the short side is drawn from `train_short_sides_px`, the long side is bounded."""
+
+    train_short_sides_px: tuple[Pixels, ...] = Field(min_length=1)
+    train_max_side_px: Pixels
+    test_short_side_px: Pixels
+    test_max_side_px: Pixels
+    horizontal_flip: bool
+    aspect_ratio_grouping: bool
+
+
+class Solver(Section):
+    """SGD with momentum and a linear warm-up; `steps` are iterations at which the rate falls by `gamma`."""
+
+    iterations: Count
+    images_per_batch: Annotated[int, Field(ge=1, le=4096)]
+    learning_rate: Annotated[float, Field(gt=0.0, le=100.0)]
+    steps: tuple[Count, ...]
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)]
+    warmup_iterations: Annotated[int, Field(ge=0, le=1_000_000)]
+    warmup_factor: Fraction
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
+    weight_decay_norm: Annotated[float, Field(ge=0.0, le=1.0)]
+    precise_bn_iterations: Annotated[int, Field(ge=0, le=100_000)]
+    precision: Literal["fp32", "bf16", "fp16"]
+
+    @model_validator(mode="after")
+    def _steps_rise(self) -> Solver:
+        if list(self.steps) != sorted(set(self.steps)) or any(step >= self.iterations for step in self.steps):
+            raise ValueError(f"steps must rise and lie below iterations ({self.iterations})")
+        return self
+
+
+class Metric(Section):
+    """How AP is computed: `voc07_11point` or `area`."""
+
+    ap_rule: Literal["voc07_11point", "area"]
+
+
+class Run(Section):
+    """What cannot move a number: how often to save and to log, loader workers a device, memory layout."""
+
+    checkpoint_iterations: Count = not_in_identity(1000, ge=1, le=10_000_000)
+    log_iterations: Count = not_in_identity(20, ge=1, le=10_000_000)
+    num_workers: int = not_in_identity(4, ge=0, le=256)
+    channels_last: bool = not_in_identity(False)
+
+
+class DetectionProtocol(Section):
+    """One file of `configs/transfer` or its twin in `configs/smoke`.
+
+    `version` rises when a field of the file is corrected; `title` and `source` are for people. `data` says
+    what published numbers were made on; what a run was made on is in the identity by its fingerprint.
+    """
+
+    slug: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    task: Literal["voc-det"]
+    version: Annotated[int, Field(ge=1)]
+    title: str = not_in_identity("")
+    source: str = not_in_identity("")
+    data: ExpectedData = not_in_identity(...)
+    model: Model
+    input: Input
+    solver: Solver
+    metric: Metric
+    run: Run = not_in_identity(Run())

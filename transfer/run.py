@@ -1,0 +1,254 @@
+"""A transfer from end to end: plan it, check everything, hand each trial to the engine, record it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core import lock, provenance
+from bench.core.card import Card, InputSpec, random_card
+from bench.core.config import find_config, load_config
+from bench.core.errors import ConfigError, UsageError
+from bench.core.log import say
+from bench.core.paths import CONFIGS, safe_name
+from bench.core.protocol import differences, identity, number_changing
+from bench.core.records import Metric, ProtocolStamp, Record, Status, record_id
+from bench.core.store import Store
+from bench.core.weights import Weights
+from transfer.adapters.audit import load_backbone
+from transfer.api import Job, Output, Task
+from transfer.engines import Engine, load_engine
+from transfer.protocols.detection import DetectionProtocol
+
+RANDOM = "random"
+"""`--checkpoint random`: no weights, the engine's own initialisation."""
+
+SUBSTITUTIONS = {
+    "model.norm": ("BN", "naiveSyncBN"),
+    "solver.precision": ("bf16", "fp16"),
+}
+"""Documented stand-ins: a record with these alone is `substituted`, not `custom`."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; see `bench transfer --help`."""
+
+    checkpoint: str
+    data: Path
+    protocol: str
+    out: Path
+    results: Path
+    seeds: tuple[int, ...]
+    name: str | None = None
+    encoder: str | None = None
+    input_spec: Path | None = None
+    smoke: bool = False
+    num_devices: int = 1
+    precision: str | None = None
+    overrides: tuple[str, ...] = ()
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A transfer that has been checked and may start."""
+
+    task: Task
+    options: Options
+    protocol: DetectionProtocol
+    status: Status
+    departures: tuple[str, ...]
+    data: Any
+    weights: Weights | None
+    card: Card
+    identity: str
+
+    def run_dir(self, seed: int) -> Path:
+        """Where the trial with this seed keeps its files."""
+        twin = "-smoke" if self.options.smoke else ""
+        protocol = f"{self.protocol.slug}{twin}-{self.identity[:8]}"
+        return self.options.out / self.task.spec.name / self.card.name / protocol / f"seed-{seed}"
+
+    def lines(self) -> list[str]:
+        """What will be done, for a person, before it is done."""
+        solver, stamp = self.protocol.solver, self.task.stamp_data(self.data)
+        counts = ", ".join(f"{count:,} {role}" for role, count in stamp.counts.items())
+        spec = self.card.input
+        mean, std = (", ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
+        lines = [
+            f"Task      {self.task.spec.name} v{self.task.spec.version}, engine {self.task.spec.engine}",
+            f"Weights   {self.card.name} (layout {self.card.layout}, tensors "
+            f"{(self.card.tensors_sha256 or 'random')[:12]})",
+            f"Input     {spec.channel_order.upper()}, mean {mean}, std {std}, stride in the {spec.stride_in}",
+            f"Data      {stamp.name}: {counts} images, {len(stamp.classes)} classes, "
+            f"fingerprint {stamp.fingerprint[:12]}",
+            f"Protocol  {self.protocol.slug} [{self.status}], identity {self.identity[:12]}",
+            f"Training  {solver.iterations:,} iterations of {solver.images_per_batch} images, learning rate "
+            f"{solver.learning_rate:g}, norm {self.protocol.model.norm}, {solver.precision}, "
+            f"{self.options.num_devices} device(s), seeds {', '.join(map(str, self.options.seeds))}",
+        ]
+        lines += [f"Departs   {line}" for line in self.departures]
+        lines += [f"Note      {line}" for line in (*stamp.notes, *self.card.notes)]
+        return lines
+
+
+def make_plan(task: Task, options: Options) -> Plan:
+    """Read protocol, weights and data, check all three, and say what the result will count as.
+
+    Raises:
+        ConfigError, WeightsError, DataError: what is wrong, before anything is written.
+    """
+    folder = CONFIGS / ("smoke" if options.smoke else "transfer")
+    path = find_config(folder, options.protocol)
+    base = task.load_protocol(path, ())
+    if base.task != task.spec.name:
+        raise ConfigError(f"{path}: a protocol of {base.task}, not of {task.spec.name}")
+    protocol = task.load_protocol(path, options.overrides)
+    if options.precision:
+        protocol = _replace(protocol, "solver", precision=options.precision)
+    protocol = _norm_for(protocol, options.num_devices)
+    weights, card = _load_weights(options)
+    data = task.load_data(options.data, protocol)
+    fields = number_changing(protocol)
+    changed = differences(fields, number_changing(base))
+    status: Status = "exact"
+    if changed:
+        status = "substituted" if all(_is_substitution(line, fields) for line in changed) else "custom"
+    departures = list(changed)
+    if not task.is_published_data(data, protocol):
+        departures.append(f"data: {task.stamp_data(data).name} (protocol: {protocol.data.name})")
+        status = "custom"
+    if options.smoke:
+        departures.insert(0, f"smoke: the toy sizes of configs/smoke/{path.name}")
+        status = "custom"
+    stamp = task.stamp_data(data)
+    return Plan(
+        task=task,
+        options=options,
+        protocol=protocol,
+        status=status,
+        departures=tuple(departures),
+        data=data,
+        weights=weights,
+        card=card,
+        identity=identity(
+            fields,
+            task=task.spec.name,
+            task_version=task.spec.version,
+            data_fingerprint=stamp.fingerprint,
+            split_counts=stamp.counts,
+        ),
+    )
+
+
+def execute(plan: Plan, engine: Engine | None = None) -> list[Record]:
+    """Run every trial that has no record yet; returns the records of all of them, in the order of seeds.
+
+    Args:
+        plan: From `make_plan`.
+        engine: Stands in for the task's own, in tests.
+
+    Raises:
+        UsageError: a run folder holds an unfinished run and `resume` was not asked for.
+        Stopped: a signal came; what was trained is saved.
+    """
+    store = Store(plan.options.results)
+    return [_trial(plan, seed, store, engine) for seed in plan.options.seeds]
+
+
+def _trial(plan: Plan, seed: int, store: Store, engine: Engine | None) -> Record:
+    spec = plan.task.spec
+    id_ = record_id(plan.card.key, spec.name, spec.version, plan.identity, seed)
+    there = store.find(plan.card.name, spec.name, id_)
+    if there is not None:
+        say(f"Seed {seed}: recorded already in {store.path(plan.card.name, spec.name, id_)}")
+        return there
+    run_dir = plan.run_dir(seed)
+    if (run_dir / "checkpoints").exists() and not plan.options.resume:
+        raise UsageError(f"{run_dir}: holds a run. --resume goes on with it; another --out starts anew.")
+    watch = provenance.Stopwatch()
+    job = Job(
+        protocol=plan.protocol,
+        data=plan.data,
+        weights=plan.weights,
+        card=plan.card,
+        seed=seed,
+        identity=plan.identity,
+        run_dir=run_dir,
+        num_devices=plan.options.num_devices,
+        resume=plan.options.resume,
+    )
+    with lock.hold(run_dir):
+        output = (engine or load_engine(spec.engine))(job)
+        record = _record(plan, seed, output, watch)
+        store.add(record)
+    return record
+
+
+def _record(plan: Plan, seed: int, output: Output, watch: provenance.Stopwatch) -> Record:
+    spec = plan.task.spec
+    expected = [metric.name for metric in spec.metrics]
+    if sorted(output.metrics) != sorted(expected):
+        raise RuntimeError(f"{spec.engine} returned {sorted(output.metrics)}, {spec.name} needs {expected}")
+    return Record(
+        task=spec.name,
+        task_version=spec.version,
+        engine=spec.engine,
+        protocol=ProtocolStamp(
+            slug=plan.protocol.slug,
+            identity=plan.identity,
+            status=plan.status,
+            departures=plan.departures,
+            fields=number_changing(plan.protocol),
+        ),
+        data=plan.task.stamp_data(plan.data),
+        weights=plan.card,
+        seed=seed,
+        metrics={
+            metric.name: Metric(
+                value=output.metrics[metric.name], higher_is_better=metric.higher_is_better
+            )
+            for metric in spec.metrics
+        },
+        main_metric=spec.main_metric,
+        details=output.details,
+        provenance=watch.provenance(earlier_seconds=output.earlier_seconds),
+    )
+
+
+def _load_weights(options: Options) -> tuple[Weights | None, Card]:
+    spec = load_config(InputSpec, options.input_spec) if options.input_spec else None
+    if options.checkpoint == RANDOM:
+        if options.name or options.encoder:
+            raise UsageError("--name and --encoder do not go with --checkpoint random")
+        card = random_card()
+        return None, card.model_copy(update={"input": spec}) if spec else card
+    if options.name:
+        safe_name(options.name, "--name", error=UsageError)
+    weights = load_backbone(
+        Path(options.checkpoint), name=options.name, encoder=options.encoder, input_spec=spec
+    )
+    return weights, weights.card
+
+
+def _norm_for(protocol: DetectionProtocol, num_devices: int) -> DetectionProtocol:
+    """SyncBN needs several devices: on one, plain BN sees the whole batch, which is the same sum of images."""
+    if num_devices == 1 and protocol.model.norm in ("SyncBN", "naiveSyncBN"):
+        return _replace(protocol, "model", norm="BN")
+    return protocol
+
+
+def _replace(protocol: DetectionProtocol, section: str, **changes: Any) -> DetectionProtocol:
+    inner = getattr(protocol, section)
+    values = {**inner.model_dump(), **changes}
+    return protocol.model_copy(update={section: type(inner).model_validate(values)})
+
+
+def _is_substitution(line: str, fields: dict[str, Any]) -> bool:
+    key = line.partition(":")[0]
+    section, _, name = key.partition(".")
+    return key in SUBSTITUTIONS and fields[section][name] in SUBSTITUTIONS[key]
+
+

@@ -1,0 +1,1 @@
+"""One file, one task; the folder is scanned."""

@@ -1,0 +1,78 @@
+"""VOC detection: Faster R-CNN R50-C4 fine-tuned on VOC07+12 trainval, tested on VOC07 test.
+
+The backbone's stem and first four stages feed the RPN, its last stage is the head's, so every one of its
+tensors is trained and counts. Any set in VOC layout can stand in; its record is then `custom`.
+
+Source:
+    He et al. 2020, Momentum Contrast, section 4.2.1; facebookresearch/moco `detection/`.
+    Differs: data order and augmentation are drawn from (seed, iteration, slot) and not from one running
+    generator, so that a resumed run is the run that was not stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.core.config import load_config
+from bench.core.log import progress
+from bench.core.records import DataStamp
+from transfer.api import MetricSpec, Task, TaskSpec
+from transfer.data.voc import VOC_CLASSES, VocDataset, read_voc
+from transfer.protocols.detection import DetectionProtocol
+
+
+class VocDetection(Task):
+    """The task `voc-det`."""
+
+    spec = TaskSpec(
+        name="voc-det",
+        version=1,
+        summary="Object detection, Faster R-CNN R50-C4 in Detectron2, PASCAL VOC.",
+        engine="detectron2",
+        metrics=(
+            MetricSpec("AP", "mean AP over IoU 0.50:0.05:0.95"),
+            MetricSpec("AP50", "AP at IoU 0.50"),
+            MetricSpec("AP75", "AP at IoU 0.75"),
+        ),
+        main_metric="AP50",
+        default_protocol="voc0712-r50c4-24k",
+        source="facebookresearch/moco detection/configs/pascal_voc_R_50_C4_24k_moco.yaml",
+    )
+
+    def load_protocol(self, path: Path, overrides: tuple[str, ...]) -> DetectionProtocol:
+        """A `DetectionProtocol` from TOML."""
+        return load_config(DetectionProtocol, path, overrides)
+
+    def load_data(self, root: Path, protocol: DetectionProtocol) -> VocDataset:
+        """Every annotation and image header read, every fault named."""
+        with progress("Checking the data", 1) as bar:
+            data = read_voc(root, train=protocol.data.train, test=protocol.data.test)
+            bar.update(1, f"{len(data.train):,} training and {len(data.test):,} test images")
+        return data
+
+    def stamp_data(self, data: VocDataset) -> DataStamp:
+        """Name, fingerprint, counts, classes and notes of the set."""
+        return DataStamp(
+            name=data.name,
+            fingerprint=data.fingerprint,
+            counts=data.counts,
+            classes=data.classes,
+            notes=data.notes,
+        )
+
+    def is_published_data(self, data: VocDataset, protocol: DetectionProtocol) -> bool:
+        """The 20 VOC classes, the protocol's splits, the published number of images in each."""
+        expected = protocol.data
+        splits = (tuple(split.label for split in data.train_splits), data.test_split.label)
+        return (
+            data.classes == VOC_CLASSES
+            and splits == (expected.train, expected.test)
+            and data.counts == {"train": expected.num_train, "test": expected.num_test}
+        )
+
+    def embedded_data(self, root: Path) -> Path:
+        """The VOC folder of the embedded set."""
+        return root / "voc"
+
+
+ENTRY = VocDetection()
