@@ -155,7 +155,7 @@ def _views(images: np.ndarray, seed: int, step: int, padding: int) -> np.ndarray
 
 def _normalise(images: np.ndarray) -> Tensor:
     """[batch, height, width, 3] uint8 to [batch, 3, height, width] fp32, channels last in memory."""
-    values = (images.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
+    values = (images.astype(np.float32) - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
     return torch.from_numpy(values).permute(0, 3, 1, 2)
 
 
@@ -170,7 +170,12 @@ def _accuracy(model: nn.Module, fabric: Fabric, images: np.ndarray, labels: np.n
 
 
 def _weights(
-    network: nn.Module, name: str, classes: tuple[str, ...], config: SupervisedConfig, seed: int, accuracy: float
+    network: nn.Module,
+    name: str,
+    classes: tuple[str, ...],
+    config: SupervisedConfig,
+    seed: int,
+    accuracy: float,
 ) -> Weights:
     tensors = {
         key: value.detach().float().cpu().contiguous().numpy()

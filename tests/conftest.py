@@ -13,11 +13,9 @@ import pytest  # noqa: E402
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    import cv2
     import torch
 
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +25,19 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("BENCH_REAL_DATA names no folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VOC folder of 6 training and 3 test images at 96 px. Tests that change it take a copy."""
+    from tests.helpers.voc_set import make_voc
+
+    return make_voc(tmp_path_factory.mktemp("synth") / "data")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A torchvision-layout checkpoint of a ResNet-50."""
+    from tests.helpers.weights import make_checkpoint
+
+    return make_checkpoint(tmp_path_factory.mktemp("weights") / "net.pth")

@@ -207,9 +207,7 @@ def _record(plan: Plan, seed: int, output: Output, watch: provenance.Stopwatch) 
         weights=plan.card,
         seed=seed,
         metrics={
-            metric.name: Metric(
-                value=output.metrics[metric.name], higher_is_better=metric.higher_is_better
-            )
+            metric.name: Metric(value=output.metrics[metric.name], higher_is_better=metric.higher_is_better)
             for metric in spec.metrics
         },
         main_metric=spec.main_metric,
@@ -234,7 +232,7 @@ def _load_weights(options: Options) -> tuple[Weights | None, Card]:
 
 
 def _norm_for(protocol: DetectionProtocol, num_devices: int) -> DetectionProtocol:
-    """SyncBN needs several devices: on one, plain BN sees the whole batch, which is the same sum of images."""
+    """On one device plain BN sees the whole batch, as SyncBN does over several."""
     if num_devices == 1 and protocol.model.norm in ("SyncBN", "naiveSyncBN"):
         return _replace(protocol, "model", norm="BN")
     return protocol
@@ -250,5 +248,3 @@ def _is_substitution(line: str, fields: dict[str, Any]) -> bool:
     key = line.partition(":")[0]
     section, _, name = key.partition(".")
     return key in SUBSTITUTIONS and fields[section][name] in SUBSTITUTIONS[key]
-
-

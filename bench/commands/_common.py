@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
-class Seeds(click.ParamType):
+class Seeds(click.ParamType[tuple[int, ...]]):
     """`0`, `0,1,2` or `0-4`."""
 
     name = "seeds"
@@ -57,13 +57,17 @@ def training_options(function: F) -> F:
             show_default=True,
             help="GPUs, or processes on a machine without one.",
         ),
-        click.option("--precision", type=click.Choice(PRECISIONS), help="Instead of the protocol's (marked)."),
+        click.option(
+            "--precision", type=click.Choice(PRECISIONS), help="Instead of the protocol's (marked)."
+        ),
         click.option(
             "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change a field (record: custom)."
         ),
         click.option("--smoke", is_flag=True, help="The protocol's twin at toy size, for a CPU."),
         click.option("--resume", is_flag=True, help="Go on from the newest checkpoint."),
-        click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing."),
+        click.option(
+            "--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing."
+        ),
         click.option("--json", "as_json", is_flag=True, help="Print the results as JSON."),
     )
     for option in reversed(options):

@@ -18,13 +18,19 @@ FAST_TRANSFER = ("solver.iterations=6", "solver.steps=[5]", "solver.precise_bn_i
 
 
 @click.command("demo")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/demo"),
+    show_default=True,
+    help="Everything goes there.",
+)
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Trials, as in 0 or 0,1.")
 @click.option("--fast", is_flag=True, help="Toy counts everywhere: does it run at all?")
 def command(out: Path, seeds: tuple[int, ...], fast: bool) -> None:
     """Generate data, pretrain, transfer to VOC detection, print the table.
 
-    A ResNet-50 learns the classes of the embedded data set at 64 px; it and a randomly initialised one are
+    A ResNet-50 learns the classes of the embedded data set at 64 px; it and a random one are then
     fine-tuned as Faster R-CNN in Detectron2 and tested. What is finished is not done again: after a stop the
     same command goes on.
 
@@ -39,8 +45,8 @@ def command(out: Path, seeds: tuple[int, ...], fast: bool) -> None:
     from bench.synth.generate import Counts
 
     say(
-        f"Demo in {out}: generates pictures, pretrains a ResNet-50 on their classes, fine-tunes it and a random "
-        f"one as detectors, prints the leaderboard. {FAST_TIME if fast else FULL_TIME}."
+        f"Demo in {out}: generates pictures, pretrains a ResNet-50 on their classes, fine-tunes it and a "
+        f"random one as detectors, prints the leaderboard. {FAST_TIME if fast else FULL_TIME}."
     )
     counts = Counts(24, 8, 16, 4) if fast else Counts()
     data = embedded_data(out / "data", counts=counts)
@@ -48,8 +54,8 @@ def command(out: Path, seeds: tuple[int, ...], fast: bool) -> None:
     results = _transfer(data, weights, out, seeds, fast=fast)
     _print_table(results)
     say(
-        "The pretraining departs from the ImageNet recipe (64 px, a few hundred steps of AdamW) and the transfer "
-        "from the VOC one (configs/smoke): these numbers compare these two weights here, and nothing else."
+        "The pretraining departs from the ImageNet recipe (64 px, a few hundred steps of AdamW) and the "
+        "transfer from the VOC one (configs/smoke): these numbers compare these two weights here, no others."
     )
 
 

@@ -21,9 +21,7 @@ class TaskGroup(click.Group):
         return [path.stem.replace("_", "-") for path in _task_files()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The subcommand of a task, or None."""
-        if cmd_name not in self.list_commands(ctx):
-            return None
+        """The subcommand of a task; an unknown name is an error that suggests the nearest."""
         return _task_command(cmd_name)
 
 
@@ -47,7 +45,7 @@ def _task_command(name: str) -> click.Command:
     @click.option(
         "--input-spec",
         type=click.Path(path_type=Path),
-        help="TOML with channel_order, mean, std, stride_in, padding, where the weights differ from their layout.",
+        help="TOML with channel_order, mean, std, stride_in, padding, if not those of the file's layout.",
     )
     def run(**values: Any) -> None:
         run_task(task, **values)
@@ -96,4 +94,12 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
         click.echo(f"{record.weights.name}  seed {record.seed}  {numbers}  [{record.protocol.status}]")
 
 
-command = TaskGroup("transfer", help="Fine-tune and test weights in a real engine; keep a record.")
+HELP = """Fine-tune and test weights in a real engine; keep a record of each trial.
+
+\b
+Examples:
+  bench transfer voc-det --checkpoint random --smoke --dry-run
+  bench transfer voc-det --checkpoint moco_v2.pth.tar --data VOCdevkit --seeds 0-4
+"""
+
+command = TaskGroup("transfer", help=HELP, short_help="Fine-tune and test weights in a real engine.")

@@ -190,7 +190,9 @@ def new_folder(path: Path, *, durable: bool = True, replace: bool = False) -> It
         FileExistsError: `path` exists and `replace` is False, or it is no folder.
         DiskError: as in `write_bytes`; the staging folder is removed.
     """
-    if path.exists() and not (replace and path.is_dir()):
+    with disk_errors(path):
+        in_the_way = path.exists() and not (replace and path.is_dir())
+    if in_the_way:
         raise FileExistsError(errno.EEXIST, "exists already", str(path))
     make_folder(path.parent)
     with disk_errors(path):

@@ -55,9 +55,10 @@ class Card(BaseModel):
 
     @property
     def key(self) -> str:
-        """What identifies these weights in a record's id: the tensors (or the name, for random) as they are fed.
+        """What identifies these weights in a record's id, 64 hex digits.
 
-        Equal tensors under another input spec are another network.
+        The tensors (or the name, for random) as they are fed: equal tensors under another input spec are
+        another network.
         """
         spec = json.dumps(self.input.model_dump(mode="json"), sort_keys=True)
         tensors = self.tensors_sha256 or self.name

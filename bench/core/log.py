@@ -20,8 +20,8 @@ def say(text: str) -> None:
 class Bar(Protocol):
     """A bar that goes on."""
 
-    def update(self, done: int, note: str = "") -> None:
-        """`done` steps are finished; `note` is shown at the end of the line."""
+    def update(self, done: int, note: str = "", *, total: int | None = None) -> None:
+        """`done` steps are finished; `note` is shown at the end; `total` where it became known later."""
 
 
 @contextmanager
@@ -45,7 +45,8 @@ class _PlainBar:
         self._title, self._total, self._start = title, total, start
         self._begun = self._last = time.monotonic()
 
-    def update(self, done: int, note: str = "") -> None:
+    def update(self, done: int, note: str = "", *, total: int | None = None) -> None:
+        self._total = total or self._total
         now = time.monotonic()
         if done < self._total and now - self._last < _PLAIN_SECONDS:
             return
@@ -78,7 +79,7 @@ def _rich_bar(title: str, total: int, start: int) -> Iterator[Bar]:
         task = bars.add_task(title, total=total, completed=start, note="")
 
         class RichBar:
-            def update(self, done: int, note: str = "") -> None:
-                bars.update(task, completed=done, note=note)
+            def update(self, done: int, note: str = "", *, total: int | None = None) -> None:
+                bars.update(task, completed=done, note=note, total=total)
 
         yield RichBar()

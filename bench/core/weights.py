@@ -18,17 +18,10 @@ from pydantic import ValidationError
 from bench.core.atomic import write_bytes
 from bench.core.card import Card, hash_tensors
 from bench.core.errors import WeightsError
+from bench.core.file_source import FileSource, Span
 from bench.core.safe_json import parse_json
-from bench.core.safe_pickle import (
-    DTYPES,
-    BadPickle,
-    Storage,
-    Stream,
-    TensorRef,
-    contiguous_strides,
-    load_pickle,
-)
-from bench.core.safe_zip import LEGACY_START, FileSource, Span, read_torch_legacy, read_torch_zip
+from bench.core.tensor_ref import Refused, Storage, TensorRef, contiguous_strides, element_size
+from bench.core.torch_file import LEGACY_START, read_pickle, read_torch_legacy, read_torch_zip
 
 CARD_KEY = "transfer_bench.card"
 
@@ -89,12 +82,12 @@ def read_checkpoint(path: Path) -> dict[Any, Any]:
 
     Raises:
         WeightsError: unreadable, damaged, of no known kind, no dict, or asking for anything but tensors and
-            the plain classes listed in `bench.core.safe_pickle`.
+            the plain classes listed in `docs/weights.md`.
     """
     source = FileSource(path)
     value = _reader_for(source)(source)
     if not isinstance(value, dict):
-        raise WeightsError(f"{source.where}: holds a {type(value).__name__}; expected a dict with tensors")
+        raise source.error(f"holds a {type(value).__name__}; expected a dict with tensors")
     return value
 
 
@@ -107,8 +100,8 @@ def _reader_for(source: FileSource) -> Callable[[FileSource], Any]:
     if start.startswith(LEGACY_START):
         return read_torch_legacy
     if start[:1] == b"\x80" or start[:2] in (b"(d", b"}q", b"cc"):
-        return _read_pickle
-    raise WeightsError(f"{source.where}: {_what_else(start)}; expected a file of torch.save or safetensors")
+        return lambda source: read_pickle(Span(source, 0, source.size))
+    raise source.error(f"{_what_else(start)}; expected a file of torch.save or safetensors")
 
 
 def _what_else(start: bytes) -> str:
@@ -128,17 +121,6 @@ def _what_else(start: bytes) -> str:
     return "not a known kind of checkpoint"
 
 
-def _read_pickle(source: FileSource) -> Any:
-    with source.open() as file:
-        stream = Stream(file, source.size)
-        value = load_pickle(stream, source.where)
-    if stream.position != source.size:
-        raise WeightsError(
-            f"{source.where}: {source.size - stream.position:,} bytes behind the pickle; refused"
-        )
-    return value
-
-
 def _read_safetensors(source: FileSource) -> tuple[dict[str, TensorRef], dict[str, str]]:
     """(tensors, metadata) of a safetensors file.
 
@@ -149,9 +131,7 @@ def _read_safetensors(source: FileSource) -> tuple[dict[str, TensorRef], dict[st
 
     header_size = int.from_bytes(source.read(0, 8), "little")
     if header_size > min(MAX_HEADER_BYTES, source.size - 8):
-        raise WeightsError(
-            f"{source.where}: a header of {header_size:,} bytes; the file is damaged or forged"
-        )
+        raise source.error(f"a header of {header_size:,} bytes; the file is damaged or forged")
     try:
         text = source.read(8, header_size).decode()
         header = parse_json(text, source.where, error=WeightsError)
@@ -160,23 +140,20 @@ def _read_safetensors(source: FileSource) -> tuple[dict[str, TensorRef], dict[st
             metadata = dict(handle.metadata() or {})
             names = list(handle.keys())
     except (SafetensorError, UnicodeDecodeError, RecursionError) as cause:
-        raise WeightsError(
-            f"{source.where}: not a whole safetensors file: {cause}. Nothing was loaded."
-        ) from None
+        raise source.error(f"not a whole safetensors file: {cause}. Nothing was loaded.") from None
     tensors: dict[str, TensorRef] = {}
     for name in names:
         entry = header[name]
         dtype = _SAFETENSORS_DTYPES.get(entry["dtype"])
         if dtype is None:
-            raise WeightsError(f"{source.where}: {name!r} is of kind {entry['dtype']!r}; not supported")
+            raise source.error(f"{name!r} is of kind {entry['dtype']!r}; not supported")
         begin, end = entry["data_offsets"]
-        width = np.dtype(DTYPES[dtype]).itemsize
         span = Span(source, 8 + header_size + begin, end - begin, name)
-        storage = Storage(dtype, span.size // width, span.fetch)
+        storage = Storage(dtype, span.size // element_size(dtype), span.fetch)
         try:
             tensors[name] = TensorRef(storage, entry["shape"], contiguous_strides(entry["shape"]))
-        except BadPickle as cause:
-            raise WeightsError(f"{source.where}: {name!r}: {cause}") from None
+        except Refused as cause:
+            raise source.error(f"{name!r}: {cause}") from None
     return tensors, metadata
 
 
@@ -218,7 +195,7 @@ def _card_of(source: FileSource, metadata: dict[str, str]) -> Card | None:
     except ValidationError as cause:
         first = cause.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise WeightsError(f"{source.where}: card: {place}: {first['msg']}") from None
+        raise source.error(f"card: {place}: {first['msg']}") from None
 
 
 def read_weights(path: Path) -> Weights:

@@ -56,7 +56,7 @@ def number(value: float, *, signed: bool = False) -> str:
 
 
 def mean_and_std(mean: float, std: float | None) -> str:
-    """ "57.0 ± 0.2", or "57.0" where one trial has no spread; both with the decimals of the mean."""
+    """As "57.0 ± 0.2", or "57.0" where one trial has no spread; both with the decimals of the mean."""
     shown = number(mean)
     if std is None:
         return shown

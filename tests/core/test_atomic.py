@@ -127,9 +127,13 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
 
 
 def test_an_error_inside_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="inside"), atomic.new_folder(tmp_path / "folder") as staged:
-        staged.write("a", b"1")
-        raise ValueError("inside")
+    def work() -> None:
+        with atomic.new_folder(tmp_path / "folder") as staged:
+            staged.write("a", b"1")
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        work()
     assert everything(tmp_path) == set()
 
 

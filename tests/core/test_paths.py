@@ -101,10 +101,9 @@ def test_a_circle_of_links_is_no_crash(tmp_path: Path, name: str) -> None:
     (tmp_path / "pong").symlink_to(tmp_path / "ping")
     try:
         found = inside(tmp_path, name)
-    except DataError as error:
-        assert name in str(error)
-    else:  # from Python 3.13 on it resolves to itself; then it cannot be opened
-        assert not found.exists()
+    except DataError:
+        return
+    assert not found.exists()  # from Python 3.13 on it resolves to itself; then it cannot be opened
 
 
 def test_the_callers_error_decides_the_exit_code(tmp_path: Path) -> None:
@@ -114,7 +113,7 @@ def test_the_callers_error_decides_the_exit_code(tmp_path: Path) -> None:
         safe_name("../x", "--name", error=StoreError)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(st.text(st.sampled_from("./\\a\0~ \n-"), max_size=12) | st.text(max_size=300))
 def test_any_name_stays_inside_or_is_a_data_error(name: str) -> None:
     root = Path("/no such root/data")

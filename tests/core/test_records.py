@@ -41,12 +41,14 @@ def test_id_is_of_weights_task_version_identity_and_seed_alone() -> None:
     assert len({base.id, *(record.id for record in others)}) == 7
     assert base.weights.tensors_sha256 is not None
     found = record_id(base.weights.tensors_sha256, "voc-det", 1, digest("identity of voc0712"), 0)
-    assert found == base.id and len(found) == 16
+    assert found == base.id
+    assert len(found) == 16
 
 
 def test_result_leaves_time_and_machine_out() -> None:
     first, second = make_record(created="2026-01-01T00:00:00+00:00"), make_record()
-    assert first != second and first.result() == second.result()
+    assert first != second
+    assert first.result() == second.result()
     assert make_record(ap=57.1).result() != second.result()
 
 
@@ -72,7 +74,8 @@ def test_an_edit_is_found_wherever_it_is() -> None:
         return found
 
     places = leaves(as_read(make_record()))
-    assert ("metrics", "AP", "value") in places and len(places) > 50
+    assert ("metrics", "AP", "value") in places
+    assert len(places) > 50
     for place in places:
         value = as_read(make_record())
         spot = value

@@ -41,9 +41,11 @@ def test_add_then_find_and_scan(store: Store) -> None:
 
 
 def test_an_empty_or_missing_store_has_no_records(store: Store) -> None:
-    assert store.scan().records == [] and store.scan().left_out == []
+    assert store.scan().records == []
+    assert store.scan().left_out == []
     store.root.mkdir()
-    assert store.scan().records == [] and store.scan().left_out == []
+    assert store.scan().records == []
+    assert store.scan().left_out == []
 
 
 def test_the_same_result_twice_changes_nothing(store: Store) -> None:
@@ -59,7 +61,8 @@ def test_another_result_of_one_id_is_an_error_that_shows_both(store: Store) -> N
     with pytest.raises(StoreError) as caught:
         store.add(make_record(ap=57.25))
     assert str(path) in str(caught.value)
-    assert "57.0000" in str(caught.value) and "57.2500" in str(caught.value)
+    assert "57.0000" in str(caught.value)
+    assert "57.2500" in str(caught.value)
     assert tree(store) == before
 
 
@@ -142,7 +145,8 @@ def test_what_is_not_used_is_named(store: Store, fault: str) -> None:
     scan = store.scan()
     assert [record.id for record in scan.records] == [good.id]
     assert len(scan.left_out) == 1
-    assert words in scan.left_out[0] and str(store.root) in scan.left_out[0]
+    assert words in scan.left_out[0]
+    assert str(store.root) in scan.left_out[0]
 
 
 def test_a_link_to_a_folder_is_named(store: Store, tmp_path: Path) -> None:
@@ -151,7 +155,8 @@ def test_a_link_to_a_folder_is_named(store: Store, tmp_path: Path) -> None:
     store.root.mkdir()
     (store.root / "resnet50.moco_v2_ep200").symlink_to(elsewhere.root / "resnet50.moco_v2_ep200")
     scan = store.scan()
-    assert scan.records == [] and len(scan.left_out) == 1
+    assert scan.records == []
+    assert len(scan.left_out) == 1
     assert "link" in scan.left_out[0]
 
 

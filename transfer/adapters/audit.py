@@ -16,7 +16,7 @@ import numpy as np
 from bench.core.card import Card, InputSpec, hash_tensors
 from bench.core.errors import UsageError, WeightsError
 from bench.core.paths import safe_name
-from bench.core.safe_pickle import TensorRef
+from bench.core.tensor_ref import TensorRef
 from bench.core.weights import Weights, read_card, read_checkpoint, read_weights, sha256_file
 from transfer.adapters.keymap import COUNTERS, SHAPES, STAGES, Shape
 from transfer.adapters.layouts import Found, identify
@@ -117,8 +117,7 @@ def audit_backbone(found: Found, where: str) -> Audit:
         raise WeightsError(f"{where}: {reason}; expected a ResNet-50 with a 7x7 stem. Nothing was loaded.")
     _stop(where, _key_problems(shapes, extra, found))
     references = {key: taken[key] for key in SHAPES}
-    kinds = {key: value.dtype for key, value in references.items()}
-    wrong = [f"{key} ({kind})" for key, kind in kinds.items() if kind not in _FLOATS]
+    wrong = [f"{key} ({value.dtype})" for key, value in references.items() if value.dtype not in _FLOATS]
     _stop(where, [_listed("are not of floating point", wrong)] if wrong else [])
     tensors: dict[str, np.ndarray] = {}
     inexact: list[str] = []
@@ -131,7 +130,7 @@ def audit_backbone(found: Found, where: str) -> Audit:
             inexact.append(key)
     problems = [_listed("are float64 with values that float32 does not hold", inexact)] if inexact else []
     _stop(where, problems + _value_problems(tensors))
-    return Audit(tensors, dropped, (*found.layout.notes, *_notes(kinds, tensors)))
+    return Audit(tensors, dropped, (*found.layout.notes, *_notes(references, tensors)))
 
 
 def _under(key: object, prefix: str) -> bool:
@@ -215,8 +214,11 @@ def _blocks(shapes: Mapping[str, Shape]) -> tuple[int, ...]:
 
 
 def _listed(what: str, names: list[str]) -> str:
-    shown = ", ".join(names[:_MAX_SHOWN]) + (", ..." if len(names) > _MAX_SHOWN else "")
-    return f"{len(names)} of {len(SHAPES)} backbone tensors {what} (first: {shown})"
+    return f"{len(names)} of {len(SHAPES)} backbone tensors {what} (first: {_first(names)})"
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:_MAX_SHOWN]) + (", ..." if len(names) > _MAX_SHOWN else "")
 
 
 def _key_problems(shapes: Mapping[str, Shape], extra: list[str], found: Found | None = None) -> list[str]:
@@ -225,9 +227,8 @@ def _key_problems(shapes: Mapping[str, Shape], extra: list[str], found: Found | 
     if missing:
         problems.append(_listed("are missing", missing))
     if extra:
-        shown = ", ".join(extra[:_MAX_SHOWN]) + (", ..." if len(extra) > _MAX_SHOWN else "")
         layout = f' by the layout "{found.layout.name}" ({found.place})' if found else ""
-        problems.append(f"{len(extra)} keys are not explained{layout} (first: {shown})")
+        problems.append(f"{len(extra)} keys are not explained{layout} (first: {_first(extra)})")
     wrong = [
         f"{key} {shapes[key]}, expected {shape}"
         for key, shape in SHAPES.items()
@@ -260,10 +261,12 @@ def _stop(where: str, problems: list[str]) -> None:
         raise WeightsError.of([f"{where}: {problem}. Nothing was loaded." for problem in problems])
 
 
-def _notes(kinds: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> list[str]:
+def _notes(references: Mapping[str, TensorRef], tensors: Mapping[str, np.ndarray]) -> list[str]:
     notes = []
+    if any(value.checksum_off for value in references.values()):
+        notes.append("the file's checksums are all 0: read unverified")
     for kind in _FLOATS[1:]:
-        count = sum(value == kind for value in kinds.values())
+        count = sum(value.dtype == kind for value in references.values())
         if count:
             notes.append(f"{count} tensors were {kind}; converted to float32 without loss")
     means = all(not value.any() for name, value in tensors.items() if name.endswith("running_mean"))

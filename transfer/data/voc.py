@@ -7,16 +7,14 @@ stop on some of the same faults only after the training: every problem is named 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
-from bench.core.errors import BenchError, DataError, did_you_mean
-from bench.core.paths import inside, safe_name
-from bench.core.safe_xml import parse_xml
+from bench.core.errors import DataError
+from bench.core.paths import safe_name
+from transfer.data.voc_annotation import VocImage, read_image_of
 
 VOC_CLASSES = (
     "aeroplane",
@@ -41,30 +39,6 @@ VOC_CLASSES = (
     "tvmonitor",
 )
 """The 20 classes of PASCAL VOC in the devkit's (alphabetical) order."""
-
-MAX_OBJECTS = 10_000
-_INTEGER = re.compile(r"\s*[+-]?\d{1,7}\s*")
-
-
-@dataclass(frozen=True)
-class VocObject:
-    """One box: pixels, 1-based and inclusive as in the file; floats in training files of VOC2012."""
-
-    class_index: int
-    box: tuple[float, float, float, float]
-    difficult: bool
-
-
-@dataclass(frozen=True)
-class VocImage:
-    """One annotated image; sizes in pixels."""
-
-    image_id: str
-    path: Path
-    width: int
-    height: int
-    objects: tuple[VocObject, ...]
-    content_sha256: str
 
 
 @dataclass(frozen=True)
@@ -134,14 +108,16 @@ def read_voc(
     num_train = len(todo)
     todo += [(test_split, image_id) for image_id in _read_split(test_split)]
     overlap = {(s.folder, i) for s, i in todo[:num_train]} & {(s.folder, i) for s, i in todo[num_train:]}
-    problems += [f"{folder}: {image_id} is in the training and in the test split" for folder, image_id in overlap]
+    problems += [
+        f"{folder}: {image_id} is in the training and in the test split" for folder, image_id in overlap
+    ]
 
     images: list[VocImage | None] = []
 
     def read_one(item: tuple[int, tuple[Split, str]]) -> VocImage | str:
         index, (split, image_id) = item
         try:
-            return _read_image(split.folder, image_id, classes, for_test=index >= num_train)
+            return read_image_of(split.folder, image_id, classes, for_test=index >= num_train)
         except DataError as error:
             return str(error)
 
@@ -206,12 +182,7 @@ def _split_file(split: Split) -> Path:
 
 def _read_split(split: Split) -> list[str]:
     path = _split_file(split)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}") from None
+    lines = _read_lines(path)
     problems = []
     for number, line in enumerate(lines, start=1):
         if len(line.split()) != 1:
@@ -228,104 +199,25 @@ def _read_split(split: Split) -> list[str]:
     return [safe_name(name, f"{path}: image id") for name in ids]
 
 
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+
 def _read_classes(root: Path, single: bool) -> tuple[str, ...]:
     path = root / "classes.txt"
     if not single or not path.is_file():
         return VOC_CLASSES
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in _read_lines(path) if line.strip()]
     # Sets with label maps list the background too; a detector has it built in.
     names = [name for name in names if name != "background"]
     if not names or len(set(names)) != len(names):
         raise DataError(f"{path}: expected one class name a line, each once")
     return tuple(safe_name(name, f"{path}: class") for name in names)
-
-
-def _read_image(folder: Path, image_id: str, classes: tuple[str, ...], *, for_test: bool) -> VocImage:
-    xml_path = inside(folder, f"Annotations/{image_id}.xml")
-    image_path = inside(folder, f"JPEGImages/{image_id}.jpg")
-    try:
-        xml_data = xml_path.read_bytes()
-        image_data = image_path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    from bench.core.safe_image import image_size
-
-    root = parse_xml(xml_data, str(xml_path))
-    width, height = image_size(image_data, str(image_path))
-    _check_size(root, xml_path, width, height)
-    elements = root.findall("object")
-    if len(elements) > MAX_OBJECTS:
-        raise DataError(f"{xml_path}: {len(elements):,} objects; expected at most {MAX_OBJECTS:,}")
-    objects, problems = [], []
-    for number, element in enumerate(elements, start=1):
-        where = f"{xml_path}, object {number}"
-        try:
-            objects.append(_read_object(element, where, classes, width, height, for_test))
-        except BenchError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError("\n".join(problems))
-    digest = hashlib.sha256(hashlib.sha256(xml_data).digest() + hashlib.sha256(image_data).digest())
-    return VocImage(image_id, image_path, width, height, tuple(objects), digest.hexdigest())
-
-
-def _check_size(root: Element, path: Path, width: int, height: int) -> None:
-    written = (_text(root, "size/width"), _text(root, "size/height"))
-    if written != (str(width), str(height)):
-        raise DataError(f"{path}: says the image is {written[0]} x {written[1]} px; it is {width} x {height}")
-
-
-def _read_object(
-    element: Element, where: str, classes: tuple[str, ...], width: int, height: int, for_test: bool
-) -> VocObject:
-    name = _text(element, "name")
-    if name not in classes:
-        raise DataError(f"{where}: unknown class {name!r}.{did_you_mean(name or '', classes)}")
-    if for_test:
-        # The evaluator reads these three of every object, with int() for the flags.
-        for key in ("pose", "truncated", "difficult"):
-            if _text(element, key) is None:
-                raise DataError(f"{where}: no <{key}>; the evaluation reads it")
-        _flag(element, "truncated", where)
-    box = [_coordinate(element, key, where, for_test) for key in ("xmin", "ymin", "xmax", "ymax")]
-    xmin, ymin, xmax, ymax = box
-    if xmin > xmax or ymin > ymax:
-        raise DataError(f"{where}: the box {box} is empty; expected xmin <= xmax and ymin <= ymax")
-    if xmin < 0 or ymin < 0:
-        raise DataError(f"{where}: the box {box} starts outside the image; boxes count from 1")
-    if xmax > width or ymax > height:
-        axis, value, limit = ("xmax", xmax, width) if xmax > width else ("ymax", ymax, height)
-        raise DataError(f"{where}: {axis} {value:g} exceeds the image's {limit}")
-    difficult = _flag(element, "difficult", where)
-    return VocObject(classes.index(name), (xmin, ymin, xmax, ymax), difficult)
-
-
-def _text(element: Element, path: str) -> str | None:
-    found = element.find(path)
-    return found.text.strip() if found is not None and found.text and found.text.strip() else None
-
-
-def _flag(element: Element, key: str, where: str) -> bool:
-    text = _text(element, key)
-    if text is None:
-        return False
-    if text not in ("0", "1"):
-        raise DataError(f"{where}: <{key}> is {text!r}; expected 0 or 1")
-    return text == "1"
-
-
-def _coordinate(element: Element, key: str, where: str, whole: bool) -> float:
-    boxes = element.findall("bndbox")
-    if len(boxes) != 1:
-        raise DataError(f"{where}: {len(boxes)} <bndbox>; expected one")
-    text = _text(boxes[0], key)
-    if text is None:
-        raise DataError(f"{where}: no <{key}>")
-    if whole and not _INTEGER.fullmatch(text):
-        raise DataError(f"{where}: {key} is {text!r}; the evaluation takes whole numbers alone")
-    if not re.fullmatch(r"[+-]?\d{1,7}(\.\d{1,18})?", text):
-        raise DataError(f"{where}: {key} is {text!r}; expected a number of pixels")
-    return float(text)
 
 
 def _notes(classes: tuple[str, ...], train: list[VocImage], test: list[VocImage]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Proof that the weights in an engine's model are the weights that were given, tensor by tensor and by feature."""
+"""Proof that an engine's model holds the weights that were given, tensor by tensor and by feature."""
 
 from __future__ import annotations
 
@@ -70,25 +70,26 @@ def verify_features(weights: Weights, engine_features: Callable[[Tensor], list[T
         difference = float((theirs - ours).abs().max())
         if not difference <= MAX_FEATURE_DIFFERENCE:
             raise WeightsError(
-                f"{weights.card.name}: C{stage} differs by {difference:.3g} between the engine and the source "
-                f"network (at most {MAX_FEATURE_DIFFERENCE:g} expected): stride, padding or norm is not the "
-                "same. Nothing was trained."
+                f"{weights.card.name}: C{stage} differs by {difference:.3g} between the engine and the "
+                f"source network (at most {MAX_FEATURE_DIFFERENCE:g} expected): stride, padding or norm is "
+                "not the same. Nothing was trained."
             )
         largest = max(largest, difference)
     return largest
 
 
 def source_network(weights: Weights) -> nn.Module:
-    """torchvision's ResNet-50 with these weights, strictly loaded, in eval mode, on the CPU."""
+    """The ResNet-50 of torchvision with these weights, strictly loaded, in eval mode, on the CPU."""
     from torchvision.models import resnet50
 
-    network = resnet50(weights=None)
+    network: nn.Module = resnet50(weights=None)
     state = {name: torch.from_numpy(array.copy()) for name, array in weights.tensors.items()}
     own = network.state_dict()
     extra = {k: v for k, v in own.items() if k.startswith("fc.") or k.endswith("num_batches_tracked")}
     network.load_state_dict({**state, **extra}, strict=True)
     place_stride(network, weights.card.input)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def place_stride(network: nn.Module, spec: InputSpec) -> None:

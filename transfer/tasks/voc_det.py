@@ -46,9 +46,11 @@ class VocDetection(Task):
     def load_data(self, root: Path, protocol: DetectionProtocol) -> VocDataset:
         """Every annotation and image header read, every fault named."""
         with progress("Checking the data", 1) as bar:
-            data = read_voc(root, train=protocol.data.train, test=protocol.data.test)
-            bar.update(1, f"{len(data.train):,} training and {len(data.test):,} test images")
-        return data
+
+            def update(done: int, total: int) -> None:
+                bar.update(done, total=total)
+
+            return read_voc(root, train=protocol.data.train, test=protocol.data.test, progress=update)
 
     def stamp_data(self, data: VocDataset) -> DataStamp:
         """Name, fingerprint, counts, classes and notes of the set."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 
-from bench.core.safe_pickle import Storage, TensorRef, contiguous_strides
+from bench.core.tensor_ref import Storage, TensorRef, contiguous_strides
 
 
 def reference(array: np.ndarray, dtype: str = "") -> TensorRef:

@@ -14,7 +14,7 @@ import torchvision
 
 from bench.core.card import InputSpec, hash_tensors
 from bench.core.errors import UsageError, WeightsError
-from bench.core.safe_pickle import TensorRef
+from bench.core.tensor_ref import TensorRef
 from bench.core.weights import sha256_file, write_weights
 from tests.transfer.adapters.conftest import prefixed, reference
 from transfer.adapters.audit import audit_backbone, default_name, load_backbone, why_not_resnet50
@@ -290,6 +290,21 @@ def test_files_arrive_bit_equal(tmp_path: Path, torch_state: dict[str, torch.Ten
     assert sorted(card.dropped) == ["fc.* (2)", f"num_batches_tracked ({len(COUNTERS)})"]
     assert card.notes == ()
     assert card.input == InputSpec()
+
+
+def test_checksums_that_were_switched_off_are_noted(
+    tmp_path: Path, torch_state: dict[str, torch.Tensor]
+) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(torch_state, tmp_path / "x.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    weights = load_backbone(tmp_path / "x.pth")
+    assert weights.card.notes == ("the file's checksums are all 0: read unverified",)
+    assert weights.tensors["bn1.bias"].tobytes() == torch_state["bn1.bias"].numpy().tobytes()
+    write_weights(tmp_path / "ours", weights)
+    assert load_backbone(tmp_path / "ours").card.notes == weights.card.notes
 
 
 def test_moco_from_file_to_ours_and_back(tmp_path: Path, torch_state: dict[str, torch.Tensor]) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.core.errors import WeightsError
-from bench.core.safe_pickle import TensorRef
+from bench.core.tensor_ref import TensorRef
 from tests.transfer.adapters.conftest import prefixed
 from transfer.adapters.audit import audit_backbone
 from transfer.adapters.keymap import SHAPES
-from transfer.adapters.layouts import LAYOUTS, Place, find_encoders, identify
+from transfer.adapters.layouts import LAYOUTS, STANDARD_INPUT, Layout, Place, find_encoders, identify
 
 State = Mapping[str, TensorRef]
 
@@ -72,6 +73,24 @@ def test_every_layout_is_tested_and_has_a_source(references: State) -> None:
     assert all("/" in layout.source for layout in LAYOUTS)
     places = [place for layout in LAYOUTS for place in layout.places]
     assert len(set(places)) == len(places)
+
+
+def _row(layout: Layout) -> str:
+    def code(place: Place) -> str:
+        return f"`{place}`" if place != Place((), "") else str(place)
+
+    label = "" if layout.label == "backbone" else f"`{layout.label}`: "
+    others = ", ".join(f"`{other}`: {code(place)}" for other, place in layout.others)
+    places = label + ", ".join(map(code, layout.places))
+    drop = ", ".join(f"`{pattern}`" for pattern in layout.drop)
+    return f"| {layout.name} | {places} | {others} | {drop} | {layout.source} |"
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "weights.md").read_text()
+    rows = page.split("<!-- layouts: begin -->\n")[1].split("<!-- layouts: end -->")[0].splitlines()
+    assert rows[2:] == [_row(layout) for layout in LAYOUTS]
+    assert all(layout.input == STANDARD_INPUT for layout in LAYOUTS)  # as the page says
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def run_job(job: Job) -> Output:
     )
     if job.num_devices == 1:
         return _run(fabric, job)
-    output = fabric.launch(_run, job)
+    # Fabric's annotation knows no further arguments; its code and documentation do.
+    output = fabric.launch(_run, job)  # type: ignore[arg-type]
     if not isinstance(output, Output):
         raise EngineError("the first process ended without a result")
     return output
@@ -152,7 +153,8 @@ def _engine_name(split: Split) -> str:
 def _write_log(job: Job, state: Progress) -> None:
     if not state.log:
         return
-    columns = list(state.log[0])
+    # Sorted, since rows that came back from a checkpoint have another order.
+    columns = ["iteration", "learning_rate", *sorted(state.log[0].keys() - {"iteration", "learning_rate"})]
     lines = [",".join(columns)]
     lines += [",".join(repr(row[column]) for column in columns) for row in state.log]
     atomic.write_text(job.run_dir / "log.csv", "\n".join(lines) + "\n")

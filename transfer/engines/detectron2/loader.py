@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.core import rng
 from bench.core.errors import DataError
-from transfer.data.voc import VocImage
+from transfer.data.voc_annotation import VocImage
 from transfer.engines.detectron2.repairs import load_detectron2
 
 load_detectron2()
@@ -159,6 +159,3 @@ def _as_list(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _pin_threads(_worker: int) -> None:
     torch.set_num_threads(1)
-    import cv2
-
-    cv2.setNumThreads(1)

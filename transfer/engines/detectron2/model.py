@@ -75,7 +75,9 @@ def build_detector(cfg: CfgNode, weights: Weights | None, *, seed: int) -> tuple
     return model, {
         "backbone": f"{num_tensors} of {num_tensors} tensors equal to their source after loading",
         "largest_feature_difference": difference,
-        "new_layers": sorted({key.rsplit(".", 1)[0] for key in result.missing_keys if key.startswith(NEW_LAYERS)}),
+        "new_layers": sorted(
+            {key.rsplit(".", 1)[0] for key in result.missing_keys if key.startswith(NEW_LAYERS)}
+        ),
     }
 
 
@@ -83,6 +85,7 @@ def c4_features(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     """C2 to C5 of a C4 detector, whose last stage is in the ROI head; the extra norm is left out.
 
     Args:
+        model: A detector with a C4 backbone.
         images: [batch, 3, height, width], normalised as the weights expect.
     """
     backbone: Any = model.backbone

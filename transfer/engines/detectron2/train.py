@@ -110,7 +110,9 @@ def train(training: Training, loader: Iterator[list[Any]], state: Progress, stop
             bar.update(state.iteration, f"loss {float(loss.detach()):.3f}")
             if _any_process(fabric, bool(stop)):
                 training.save(state)
-                raise Stopped(f"{stop.name or 'a signal'}: saved after iteration {state.iteration:,}; --resume goes on")
+                raise Stopped(
+                    f"{stop.name or 'a signal'}: saved after iteration {state.iteration:,}; --resume goes on"
+                )
             if at_end or state.iteration % training.checkpoint_iterations == 0:
                 training.save(state)
 

@@ -1,0 +1,55 @@
+"""voc-det on a real GPU: every precision trains, a resumed run goes on as one that was not stopped."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.core.errors import Stopped
+from tests.transfer.engines.test_detectron2 import make_job, run
+from transfer.api import Job
+from transfer.engines.detectron2 import train as training_room
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
+]
+
+
+def losses(job: Job) -> list[float]:
+    with open(job.run_dir / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [sum(float(row[name]) for name in row if name.startswith("loss")) for row in rows]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_precision_trains(tmp_path: Path, voc: Path, checkpoint: Path, precision: str) -> None:
+    job = make_job(tmp_path, voc, f"solver.precision='{precision}'", checkpoint=str(checkpoint))
+    output = run(job)
+    assert output.details["verified"]["largest_feature_difference"] <= 1e-5
+    assert all(0.0 <= value <= 100.0 for value in output.metrics.values())
+    assert all(value == value for value in losses(job))
+
+
+def test_a_resumed_run_goes_on(
+    tmp_path: Path, voc: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = make_job(tmp_path / "a", voc, "solver.precision='fp32'", checkpoint=str(checkpoint))
+    run(straight)
+    stopped = make_job(tmp_path / "b", voc, "solver.precision='fp32'", checkpoint=str(checkpoint))
+    real = training_room.train
+
+    def stop_soon(training, loader, state, stop):  # type: ignore[no-untyped-def]
+        short = replace(training, iterations=3)
+        real(short, loader, state, stop)
+        raise Stopped("after 3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transfer.engines.detectron2.engine.train", stop_soon)
+        with pytest.raises(Stopped):
+            run(stopped)
+    run(replace(stopped, resume=True))
+    # CUDA's sums have no fixed order: equal within rounding, not bit for bit.
+    assert losses(stopped) == pytest.approx(losses(straight), rel=0.02)

@@ -1,0 +1,50 @@
+"""The repairs let Detectron2 run, leave the rest of the world alone, and do nothing beside a complete one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bench.core.errors import EngineError
+from transfer.engines.detectron2.repairs import has_extension, load_detectron2
+
+
+def in_new_process(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True, timeout=300
+    ).stdout
+
+
+def test_numpy_and_pillow_are_left_as_they_were() -> None:
+    out = in_new_process(
+        "import numpy, PIL.Image\n"
+        "before = set(dir(numpy)), set(dir(PIL.Image))\n"
+        "from transfer.engines.detectron2.repairs import load_detectron2\n"
+        "load_detectron2(); load_detectron2()\n"
+        "print(before == (set(dir(numpy)), set(dir(PIL.Image))))\n"
+        "import detectron2.evaluation.sem_seg_evaluation as m\n"
+        "print(m.np.float is float, m.np.zeros is numpy.zeros)\n"
+    )
+    assert out.split() == ["True", "True", "True"]
+
+
+def test_a_complete_detectron2_keeps_its_extension() -> None:
+    out = in_new_process(
+        "import sys, types\n"
+        "import detectron2\n"
+        "real = types.ModuleType('detectron2._C'); real.marker = 7\n"
+        "real.COCOevalAccumulate = real.COCOevalEvaluateImages = None\n"
+        "sys.modules['detectron2._C'] = real; detectron2._C = real\n"
+        "from transfer.engines.detectron2.repairs import has_extension, load_detectron2\n"
+        "load_detectron2()\n"
+        "print(detectron2._C.marker, has_extension())\n"
+    )
+    assert out.split() == ["7", "True"]
+
+
+def test_the_stand_in_refuses_to_be_used() -> None:
+    package = load_detectron2()
+    if has_extension():
+        pytest.skip("this Detectron2 is complete")
+    with pytest.raises(EngineError, match="compiled extension"):
+        package._C.nms_rotated()

@@ -1,0 +1,169 @@
+"""Planning and recording a transfer, with a stand-in for the engine."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.core import lock
+from bench.core.errors import BenchError, ConfigError, DivergedError, UsageError, WeightsError
+from bench.core.paths import CONFIGS
+from bench.core.store import Store
+from tests.helpers.engine import StandIn, options, voc_det
+from transfer.data.voc import VOC_CLASSES, Split, VocDataset
+from transfer.run import execute, make_plan
+
+
+@pytest.fixture
+def published_data(monkeypatch: pytest.MonkeyPatch, voc: Path) -> None:
+    """Let the task read a set that has VOC07+12's classes, splits and counts."""
+    task = voc_det()
+    small = task.load_data(voc, task.load_protocol(CONFIGS / "transfer" / "voc0712-r50c4-24k.toml", ()))
+    assert isinstance(small, VocDataset)
+    splits = (Split(Path("VOC2007"), "trainval"), Split(Path("VOC2012"), "trainval"))
+    full = replace(
+        small,
+        classes=VOC_CLASSES,
+        train=small.train[:1] * 16551,
+        test=small.test[:1] * 4952,
+        train_splits=splits,
+        test_split=Split(Path("VOC2007"), "test"),
+    )
+    monkeypatch.setattr(type(task), "load_data", lambda self, root, protocol: full)
+
+
+@pytest.mark.usefixtures("published_data")
+def test_status_of_the_published_protocol(tmp_path: Path) -> None:
+    task = voc_det()
+    several = options(tmp_path, tmp_path, smoke=False, num_devices=8)
+    assert make_plan(task, several).status == "exact"
+    one = make_plan(task, replace(several, num_devices=1))
+    assert one.status == "substituted"
+    assert any("model.norm" in line for line in one.departures)
+    half = make_plan(task, replace(several, precision="bf16"))
+    assert half.status == "substituted"
+    changed = make_plan(task, replace(several, overrides=("solver.learning_rate=0.01",)))
+    assert changed.status == "custom"
+    both = make_plan(task, replace(several, precision="bf16", overrides=("model.extra_norm=false",)))
+    assert both.status == "custom"
+    frozen = make_plan(task, replace(several, overrides=('model.norm="FrozenBN"',)))
+    assert frozen.status == "custom"
+    plans = [make_plan(task, several), one, half, changed, both, frozen]
+    assert len({plan.identity for plan in plans}) == len(plans)
+
+
+def test_another_data_set_or_smoke_is_custom(tmp_path: Path, voc: Path) -> None:
+    task = voc_det()
+    data = make_plan(task, options(tmp_path, voc, smoke=False, num_devices=8))
+    assert data.status == "custom"
+    assert any(line.startswith("data:") for line in data.departures)
+    smoke = make_plan(task, options(tmp_path, voc))
+    assert smoke.status == "custom"
+    assert smoke.departures[0].startswith("smoke")
+
+
+@pytest.mark.usefixtures("published_data")
+def test_smoke_on_the_published_data_is_custom(tmp_path: Path) -> None:
+    assert make_plan(voc_det(), options(tmp_path, tmp_path, num_devices=2)).status == "custom"
+
+
+def test_what_cannot_move_a_number_leaves_the_identity(tmp_path: Path, voc: Path) -> None:
+    task = voc_det()
+    plan = make_plan(task, options(tmp_path, voc))
+    other = make_plan(task, options(tmp_path, voc, overrides=("run.num_workers=2", "run.log_iterations=7")))
+    assert other.identity == plan.identity
+
+
+def test_records_each_seed_once(tmp_path: Path, voc: Path) -> None:
+    engine = StandIn()
+    plan = make_plan(voc_det(), options(tmp_path, voc, seeds=(0, 1)))
+    records = execute(plan, engine)
+    assert [record.metrics["AP50"].value for record in records] == [10.0, 11.0]
+    assert [job.seed for job in engine.jobs] == [0, 1]
+    assert len({job.run_dir for job in engine.jobs}) == 2
+
+    again = execute(make_plan(voc_det(), options(tmp_path, voc, seeds=(0, 1, 2))), engine)
+    assert [job.seed for job in engine.jobs] == [0, 1, 2]
+    assert again[:2] == records
+    scan = Store(tmp_path / "results").scan()
+    assert len(scan.records) == 3
+    assert not scan.left_out
+
+
+def test_a_record_says_what_made_it(tmp_path: Path, voc: Path, checkpoint: Path) -> None:
+    plan = make_plan(voc_det(), options(tmp_path, voc, checkpoint=str(checkpoint), name="resnet50.mine"))
+    (record,) = execute(plan, StandIn())
+    assert record.weights.name == "resnet50.mine"
+    assert record.weights.layout == "torchvision"
+    assert record.weights.tensors_sha256
+    assert record.protocol.fields["solver"]["iterations"] == plan.protocol.solver.iterations
+    assert record.data.counts == {"train": 6, "test": 3}
+    assert record.provenance.packages["torch"]
+    assert record.provenance.packages["pillow"]
+    json.dumps(record.model_dump(mode="json"), allow_nan=False)
+
+
+def test_equal_tensors_fed_otherwise_are_another_record(tmp_path: Path, voc: Path, checkpoint: Path) -> None:
+    spec = tmp_path / "bgr.toml"
+    spec.write_text('channel_order = "bgr"\nmean = [103.53, 116.28, 123.675]\nstd = [1.0, 1.0, 1.0]\n')
+    engine = StandIn()
+    plain = options(tmp_path, voc, checkpoint=str(checkpoint))
+    first = execute(make_plan(voc_det(), plain), engine)
+    second = execute(make_plan(voc_det(), replace(plain, input_spec=spec)), engine)
+    assert len(engine.jobs) == 2
+    assert first[0].id != second[0].id
+    assert first[0].protocol.identity == second[0].protocol.identity
+    assert engine.jobs[1].card.input.channel_order == "bgr"
+
+
+def test_a_started_run_is_not_started_over(tmp_path: Path, voc: Path) -> None:
+    plan = make_plan(voc_det(), options(tmp_path, voc))
+    (plan.run_dir(0) / "checkpoints").mkdir(parents=True)
+    with pytest.raises(UsageError, match="--resume"):
+        execute(plan, StandIn())
+    resumed = make_plan(voc_det(), options(tmp_path, voc, resume=True))
+    engine = StandIn()
+    execute(resumed, engine)
+    assert engine.jobs[0].resume
+
+
+def test_two_processes_do_not_share_a_run(tmp_path: Path, voc: Path) -> None:
+    plan = make_plan(voc_det(), options(tmp_path, voc))
+    with lock.hold(plan.run_dir(0)), pytest.raises(UsageError, match="in use"):
+        execute(plan, StandIn())
+
+
+def test_a_failed_trial_leaves_no_record(tmp_path: Path, voc: Path) -> None:
+    plan = make_plan(voc_det(), options(tmp_path, voc, seeds=(0, 1)))
+    with pytest.raises(DivergedError):
+        execute(plan, StandIn(error=DivergedError("iteration 3: the loss is nan")))
+    assert not Store(tmp_path / "results").scan().records
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"protocol": "voc0712-r50c4-24"}, ConfigError),
+        ({"overrides": ("solver.iteration=3",)}, ConfigError),
+        ({"overrides": ("solver.learning_rate=nan",)}, ConfigError),
+        ({"overrides": ("solver.steps=[300, 20]",)}, ConfigError),
+        ({"checkpoint": "nowhere.pth"}, WeightsError),
+        ({"checkpoint": "random", "name": "resnet50.x"}, UsageError),
+        ({"checkpoint": "nowhere.pth", "name": "a/b"}, UsageError),
+        ({"data": Path("nowhere")}, BenchError),
+    ],
+)
+def test_a_bad_request_writes_nothing(
+    tmp_path: Path, voc: Path, change: dict[str, object], error: type[BenchError]
+) -> None:
+    with pytest.raises(error):
+        make_plan(voc_det(), replace(options(tmp_path, voc), **change))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_plan_names_what_silently_goes_wrong(tmp_path: Path, voc: Path, checkpoint: Path) -> None:
+    plan = make_plan(voc_det(), options(tmp_path, voc, checkpoint=str(checkpoint)))
+    text = "\n".join(plan.lines())
+    for fact in ("RGB", "123.675", "stride in the 3x3", "torchvision", "custom", "learning rate", "norm BN"):
+        assert fact in text
