@@ -26,7 +26,7 @@ from bench.core import rng
 from bench.core.card import Card, hash_tensors
 from bench.core.config import Section
 from bench.core.errors import DataError, DivergedError, Stopped
-from bench.core.log import progress
+from bench.core.log import progress, quiet_fabric
 from bench.core.protocol import not_in_identity
 from bench.core.signals import watch
 from bench.core.weights import Weights
@@ -82,6 +82,7 @@ def pretrain_supervised(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
+    quiet_fabric()
     fabric = Fabric(devices=1, precision="bf16-mixed" if config.precision == "bf16" else "32-true")
     step_model, step_optimizer = fabric.setup(network, optimizer)
     criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)

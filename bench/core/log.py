@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,11 @@ _PLAIN_SECONDS = 15.0
 def say(text: str) -> None:
     """One line (or more) on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def quiet_fabric() -> None:
+    """Keep Fabric from announcing its precision on stderr; our own plan has said it."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 class Bar(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from lightning_fabric import Fabric
 
 from bench.core import atomic
 from bench.core.errors import EngineError
-from bench.core.log import say
+from bench.core.log import quiet_fabric, say
 from bench.core.signals import watch
 from transfer.adapters.detectron2 import detectron2_pkl
 from transfer.adapters.detectron2_config import detectron2_config
@@ -45,8 +44,7 @@ def run_job(job: Job) -> Output:
         raise EngineError(
             f"{job.protocol.solver.images_per_batch} images do not divide by {job.num_devices} devices"
         )
-    # Fabric announces its precision on stderr; our own lines have said it.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    quiet_fabric()
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
         devices=job.num_devices,
