@@ -208,13 +208,11 @@ def read_weights(path: Path) -> Weights:
     """
     source = FileSource(path)
     if source.read(0, min(source.size, 9))[8:] != b"{":
-        raise WeightsError(
-            f'{path}: no weights of ours (a safetensors file with a card). "bench weights" makes one.'
-        )
+        raise WeightsError(f"{path}: no weights of ours (a safetensors file with a card).")
     refs, metadata = _read_safetensors(source)
     card = _card_of(source, metadata)
     if card is None:
-        raise WeightsError(f'{path}: a safetensors file without a card. "bench weights" makes one of ours.')
+        raise WeightsError(f"{path}: a safetensors file without a card.")
     wrong = [name for name, ref in refs.items() if ref.dtype != "float32"]
     if wrong:
         raise WeightsError(

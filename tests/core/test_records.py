@@ -39,8 +39,7 @@ def test_id_is_of_weights_task_version_identity_and_seed_alone() -> None:
         make_record(identity="other"),
     ]
     assert len({base.id, *(record.id for record in others)}) == 7
-    assert base.weights.tensors_sha256 is not None
-    found = record_id(base.weights.tensors_sha256, "voc-det", 1, digest("identity of voc0712"), 0)
+    found = record_id(base.weights.key, "voc-det", 1, digest("identity of voc0712"), 0)
     assert found == base.id
     assert len(found) == 16
 

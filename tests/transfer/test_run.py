@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.core import lock
-from bench.core.errors import BenchError, ConfigError, DivergedError, UsageError, WeightsError
+from bench.core.errors import BenchError, ConfigError, DataError, DivergedError, UsageError, WeightsError
 from bench.core.paths import CONFIGS
 from bench.core.store import Store
 from tests.helpers.engine import StandIn, options, voc_det
@@ -139,6 +139,12 @@ def test_a_failed_trial_leaves_no_record(tmp_path: Path, voc: Path) -> None:
     with pytest.raises(DivergedError):
         execute(plan, StandIn(error=DivergedError("iteration 3: the loss is nan")))
     assert not Store(tmp_path / "results").scan().records
+
+
+def test_the_area_rule_needs_objects_of_every_class(tmp_path: Path, voc: Path) -> None:
+    """The engine's area rule is nan for a class without objects: refused before anything trains."""
+    with pytest.raises(DataError, match="area rule"):
+        make_plan(voc_det(), options(tmp_path, voc, overrides=("metric.ap_rule='area'",)))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ stop on some of the same faults only after the training: every problem is named 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,11 +220,16 @@ def _read_classes(root: Path, single: bool) -> tuple[str, ...]:
     return tuple(safe_name(name, f"{path}: class") for name in names)
 
 
+def absent_classes(classes: tuple[str, ...], images: Sequence[VocImage]) -> list[str]:
+    """The classes that have no object in `images`, difficult ones aside."""
+    present = {item.class_index for image in images for item in image.objects if not item.difficult}
+    return [name for index, name in enumerate(classes) if index not in present]
+
+
 def _notes(classes: tuple[str, ...], train: list[VocImage], test: list[VocImage]) -> tuple[str, ...]:
     notes = []
     for role, images in (("train", train), ("test", test)):
-        present = {item.class_index for image in images for item in image.objects if not item.difficult}
-        absent = [name for index, name in enumerate(classes) if index not in present]
+        absent = absent_classes(classes, images)
         if absent:
             effect = "; each counts as AP 0 under the 11-point rule" if role == "test" else ""
             notes.append(f"{role}: no object (difficult ones aside) of {', '.join(absent)}{effect}")

@@ -14,10 +14,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.core.config import load_config
+from bench.core.errors import DataError
 from bench.core.log import progress
 from bench.core.records import DataStamp
 from transfer.api import MetricSpec, Task, TaskSpec
-from transfer.data.voc import VOC_CLASSES, VocDataset, read_voc
+from transfer.data.voc import VOC_CLASSES, VocDataset, absent_classes, read_voc
 from transfer.protocols.detection import DetectionProtocol
 
 
@@ -44,13 +45,20 @@ class VocDetection(Task):
         return load_config(DetectionProtocol, path, overrides)
 
     def load_data(self, root: Path, protocol: DetectionProtocol) -> VocDataset:
-        """Every annotation and image header read, every fault named."""
+        """Every annotation and image header read, every fault named; classes the AP rule cannot take, too."""
         with progress("Checking the data", 1) as bar:
 
             def update(done: int, total: int) -> None:
                 bar.update(done, total=total)
 
-            return read_voc(root, train=protocol.data.train, test=protocol.data.test, progress=update)
+            data = read_voc(root, train=protocol.data.train, test=protocol.data.test, progress=update)
+        absent = absent_classes(data.classes, data.test)
+        if protocol.metric.ap_rule == "area" and absent:
+            raise DataError(
+                f"{root}: no test object of {', '.join(absent)}, where the area rule has no value; "
+                "metric.ap_rule voc07_11point counts such a class as 0"
+            )
+        return data
 
     def stamp_data(self, data: VocDataset) -> DataStamp:
         """Name, fingerprint, counts, classes and notes of the set."""

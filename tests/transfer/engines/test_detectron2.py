@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
     def spoil(training: Any, state: Any, losses: Any, loss: Any, batch: Any) -> None:
         seen.append(state.iteration)
         if state.iteration == 4:
-            next(iter(training.model.parameters())).grad.view(-1)[0] = float("nan")
+            next(iter(training.model.parameters())).grad.fill_(float("nan"))
         real(training, state, losses, loss, batch)
 
     monkeypatch.setattr(training_room, "_guard", spoil)
@@ -257,9 +257,7 @@ def test_the_evaluator_on_perfect_and_on_empty_detections(tmp_path: Path, voc: P
         def forward(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             image = truth[inputs[0]["image_id"]]
             found = Instances((image.height, image.width))
-            boxes = [
-                [box[0] - 1, box[1] - 1, box[2] - 1, box[3] - 1] for box in (o.box for o in image.objects)
-            ]
+            boxes = [[box[0] - 1, box[1] - 1, box[2], box[3]] for box in (o.box for o in image.objects)]
             found.pred_boxes = Boxes(torch.tensor(boxes))
             found.scores = torch.full((len(boxes),), 0.9)
             found.pred_classes = torch.tensor([item.class_index for item in image.objects])
@@ -277,10 +275,6 @@ def test_the_evaluator_on_perfect_and_on_empty_detections(tmp_path: Path, voc: P
     for metric in evaluate(Perfect(), cfg, data, ap_rule="voc07_11point").values():
         assert metric == pytest.approx(expected)
     assert evaluate(Blind(), cfg, data, ap_rule="voc07_11point")["AP50"] == 0.0
-    # The area rule has no value for a class without objects: said, not averaged away.
-    assert len(present) < len(data.classes)
-    with pytest.raises(EngineError, match="no object"):
-        evaluate(Perfect(), cfg, data, ap_rule="area")
 
 
 def test_fp16_needs_an_accelerator(tmp_path: Path, voc: Path) -> None:

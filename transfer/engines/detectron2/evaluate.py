@@ -63,8 +63,9 @@ def evaluate(model: nn.Module, cfg: CfgNode, data: VocDataset, *, ap_rule: str) 
     Each process takes every n-th image; the first one has the result, the others an empty dict.
 
     Source:
-        facebookresearch/detectron2 `evaluation/pascal_voc_evaluation.py`, used as it is. Classes that have
-        no object in the split count as AP 0 under the 11-point rule and make the area rule undefined.
+        facebookresearch/detectron2 `evaluation/pascal_voc_evaluation.py`, used as it is. A class that has no
+        object in the split counts as AP 0 under the 11-point rule; the area rule is nan there if anything was
+        detected, so the task refuses such a split before the training.
 
     Raises:
         EngineError: an AP is not finite.
@@ -96,7 +97,7 @@ def evaluate(model: nn.Module, cfg: CfgNode, data: VocDataset, *, ap_rule: str) 
     for key, value in metrics.items():
         if not 0.0 <= value <= 100.0:
             raise EngineError(
-                f"{key} came out as {value}: a class has no object in {data.test_split.label}, and the rule "
-                f"{ap_rule} is undefined there"
+                f"{key} came out as {value} on {data.test_split.label} by the rule {ap_rule}; expected a "
+                "percentage. Nothing was recorded."
             )
     return metrics
