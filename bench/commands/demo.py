@@ -50,7 +50,7 @@ def command(out: Path, seeds: tuple[int, ...], fast: bool) -> None:
     )
     counts = Counts(24, 8, 16, 4) if fast else Counts()
     data = embedded_data(out / "data", counts=counts)
-    weights = _pretrain(data / "folder", out / "weights" / f"{SUPERVISED}.safetensors", fast=fast)
+    weights = _pretrain(data / "folder", out / "weights", fast=fast)
     results = _transfer(data, weights, out, seeds, fast=fast)
     _print_table(results)
     say(
@@ -59,18 +59,21 @@ def command(out: Path, seeds: tuple[int, ...], fast: bool) -> None:
     )
 
 
-def _pretrain(folder: Path, path: Path, *, fast: bool) -> Path:
+def _pretrain(folder: Path, weights: Path, *, fast: bool) -> Path:
     from bench.core.config import load_config
     from bench.core.log import say
     from bench.core.paths import CONFIGS
+    from bench.core.protocol import digest, number_changing
     from bench.core.weights import write_weights
     from pretrain.supervised import SupervisedConfig, pretrain_supervised
 
+    overrides = [f"{key}={value}" for key, value in FAST_PRETRAINING.items()] if fast else []
+    config = load_config(SupervisedConfig, CONFIGS / "smoke" / "supervised.toml", overrides)
+    # Weights of another recipe have another name, so that they are never taken for these.
+    path = weights / f"{SUPERVISED}-{digest(number_changing(config))[:8]}.safetensors"
     if path.exists():
         say(f"Weights of an earlier demo are used: {path}")
         return path
-    overrides = [f"{key}={value}" for key, value in FAST_PRETRAINING.items()] if fast else []
-    config = load_config(SupervisedConfig, CONFIGS / "smoke" / "supervised.toml", overrides)
     weights, accuracy = pretrain_supervised(config, folder / "train", folder / "val", seed=0, name=SUPERVISED)
     write_weights(path, weights)
     say(f"Pretrained: {accuracy:.1f} % of held-out images right; weights in {path}")

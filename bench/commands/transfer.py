@@ -81,6 +81,7 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
     plan = make_plan(task, Options(data=data, **values))
     for line in plan.lines():
         say(line)
+    _warn_of_a_cpu(smoke=plan.options.smoke)
     if dry_run:
         say(f"Dry run: would write {plan.run_dir(plan.options.seeds[0]).parent}; nothing was written.")
         return
@@ -92,6 +93,15 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
     for record in records:
         numbers = "  ".join(f"{name} {metric.value:.2f}" for name, metric in record.metrics.items())
         click.echo(f"{record.weights.name}  seed {record.seed}  {numbers}  [{record.protocol.status}]")
+
+
+def _warn_of_a_cpu(*, smoke: bool) -> None:
+    import torch
+
+    from bench.core.log import say
+
+    if not smoke and not torch.cuda.is_available():
+        say("Note      PyTorch sees no GPU here: a full protocol takes weeks on a CPU; --smoke is its twin")
 
 
 HELP = """Fine-tune and test weights in a real engine; keep a record of each trial.

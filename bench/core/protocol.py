@@ -64,7 +64,12 @@ def identity(
         "data": data_fingerprint,
         "counts": split_counts,
     }
-    text = json.dumps(everything, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return digest(everything)
+
+
+def digest(value: dict[str, Any]) -> str:
+    """sha256 of plain values as JSON with sorted keys; 64 hex digits."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

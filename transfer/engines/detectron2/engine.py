@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -61,6 +62,9 @@ def run_job(job: Job) -> Output:
 
 
 def _run(fabric: Fabric, job: Job) -> Output:
+    if fabric.world_size > 1 and fabric.device.type == "cpu":
+        # Processes that each take every core slow each other down many times over.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
     data = job.data
     if not isinstance(data, VocDataset):
         raise TypeError(f"expected a VocDataset, got {type(data).__name__}")
