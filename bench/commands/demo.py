@@ -59,7 +59,7 @@ def command(out: Path, seeds: tuple[int, ...], fast: bool) -> None:
     )
 
 
-def _pretrain(folder: Path, weights: Path, *, fast: bool) -> Path:
+def _pretrain(data: Path, out: Path, *, fast: bool) -> Path:
     from bench.core.config import load_config
     from bench.core.log import say
     from bench.core.paths import CONFIGS
@@ -70,11 +70,11 @@ def _pretrain(folder: Path, weights: Path, *, fast: bool) -> Path:
     overrides = [f"{key}={value}" for key, value in FAST_PRETRAINING.items()] if fast else []
     config = load_config(SupervisedConfig, CONFIGS / "smoke" / "supervised.toml", overrides)
     # Weights of another recipe have another name, so that they are never taken for these.
-    path = weights / f"{SUPERVISED}-{digest(number_changing(config))[:8]}.safetensors"
+    path = out / f"{SUPERVISED}-{digest(number_changing(config))[:8]}.safetensors"
     if path.exists():
         say(f"Weights of an earlier demo are used: {path}")
         return path
-    weights, accuracy = pretrain_supervised(config, folder / "train", folder / "val", seed=0, name=SUPERVISED)
+    weights, accuracy = pretrain_supervised(config, data / "train", data / "val", seed=0, name=SUPERVISED)
     write_weights(path, weights)
     say(f"Pretrained: {accuracy:.1f} % of held-out images right; weights in {path}")
     return path
