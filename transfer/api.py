@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.core.card import Card
+from bench.core.card import Card, InputSpec
 from bench.core.records import DataStamp
 from bench.core.registry import Registry
 from bench.core.weights import Weights
@@ -88,6 +88,10 @@ class Task(ABC):
     @abstractmethod
     def load_protocol(self, path: Path, overrides: tuple[str, ...]) -> DetectionProtocol:
         """The checked protocol of a config file. Raises ConfigError."""
+
+    @abstractmethod
+    def check_input(self, spec: InputSpec) -> None:
+        """Refuse an input spec that the engine cannot serve. Raises WeightsError."""
 
     @abstractmethod
     def load_data(self, root: Path, protocol: DetectionProtocol) -> Any:

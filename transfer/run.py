@@ -7,28 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from bench.core import lock, provenance
-from bench.core.card import Card, InputSpec, random_card
+from bench.core.card import RANDOM_NAME, Card, InputSpec, random_card
 from bench.core.config import find_config, load_config
 from bench.core.errors import ConfigError, UsageError
 from bench.core.log import say
 from bench.core.paths import CONFIGS, safe_name
-from bench.core.protocol import differences, identity, number_changing
+from bench.core.protocol import identity, number_changing
 from bench.core.records import Metric, ProtocolStamp, Record, Status, record_id
 from bench.core.store import Store
 from bench.core.weights import Weights
 from transfer.adapters.audit import load_backbone
 from transfer.api import Job, Output, Task
+from transfer.comparability import Devices, fit, judge
 from transfer.engines import Engine, load_engine
 from transfer.protocols.detection import DetectionProtocol
 
 RANDOM = "random"
 """`--checkpoint random`: no weights, the engine's own initialisation."""
-
-SUBSTITUTIONS = {
-    "model.norm": ("BN", "naiveSyncBN"),
-    "solver.precision": ("bf16", "fp16"),
-}
-"""Documented stand-ins: a record with these alone is `substituted`, not `custom`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,9 @@ class Plan:
         """Where the trial with this seed keeps its files."""
         twin = "-smoke" if self.options.smoke else ""
         protocol = f"{self.protocol.slug}{twin}-{self.identity[:8]}"
-        return self.options.out / self.task.spec.name / self.card.name / protocol / f"seed-{seed}"
+        # Two files may share a name: the key tells them apart.
+        weights = f"{self.card.name}-{self.card.key[:8]}"
+        return self.options.out / self.task.spec.name / weights / protocol / f"seed-{seed}"
 
     def lines(self) -> list[str]:
         """What will be done, for a person, before it is done."""
@@ -105,36 +102,32 @@ def make_plan(task: Task, options: Options) -> Plan:
     base = task.load_protocol(path, ())
     if base.task != task.spec.name:
         raise ConfigError(f"{path}: a protocol of {base.task}, not of {task.spec.name}")
-    protocol = task.load_protocol(path, options.overrides)
-    if options.precision:
-        protocol = _replace(protocol, "solver", precision=options.precision)
-    protocol = _norm_for(protocol, options.num_devices)
+    changed = task.load_protocol(path, options.overrides)
+    protocol = fit(changed, Devices.here(options.num_devices), options.precision)
+    Store(options.results).check()
     weights, card = _load_weights(options)
+    task.check_input(card.input)
     data = task.load_data(options.data, protocol)
-    fields = number_changing(protocol)
-    changed = differences(fields, number_changing(base))
-    status: Status = "exact"
-    if changed:
-        status = "substituted" if all(_is_substitution(line, fields) for line in changed) else "custom"
-    departures = list(changed)
-    if not task.is_published_data(data, protocol):
-        departures.append(f"data: {task.stamp_data(data).name} (protocol: {protocol.data.name})")
-        status = "custom"
-    if options.smoke:
-        departures.insert(0, f"smoke: the toy sizes of configs/smoke/{path.name}")
-        status = "custom"
     stamp = task.stamp_data(data)
+    status, departures = judge(
+        base,
+        changed,
+        protocol,
+        data_name=stamp.name,
+        is_published_data=task.is_published_data(data, base),
+        smoke_file=path.name if options.smoke else None,
+    )
     return Plan(
         task=task,
         options=options,
         protocol=protocol,
         status=status,
-        departures=tuple(departures),
+        departures=departures,
         data=data,
         weights=weights,
         card=card,
         identity=identity(
-            fields,
+            number_changing(protocol),
             task=task.spec.name,
             task_version=task.spec.version,
             data_fingerprint=stamp.fingerprint,
@@ -228,23 +221,6 @@ def _load_weights(options: Options) -> tuple[Weights | None, Card]:
     weights = load_backbone(
         Path(options.checkpoint), name=options.name, encoder=options.encoder, input_spec=spec
     )
+    if weights.card.name == RANDOM_NAME:
+        raise UsageError(f"{options.checkpoint}: {RANDOM_NAME} means no weights; give another --name")
     return weights, weights.card
-
-
-def _norm_for(protocol: DetectionProtocol, num_devices: int) -> DetectionProtocol:
-    """On one device plain BN sees the whole batch, as SyncBN does over several."""
-    if num_devices == 1 and protocol.model.norm in ("SyncBN", "naiveSyncBN"):
-        return _replace(protocol, "model", norm="BN")
-    return protocol
-
-
-def _replace(protocol: DetectionProtocol, section: str, **changes: Any) -> DetectionProtocol:
-    inner = getattr(protocol, section)
-    values = {**inner.model_dump(), **changes}
-    return protocol.model_copy(update={section: type(inner).model_validate(values)})
-
-
-def _is_substitution(line: str, fields: dict[str, Any]) -> bool:
-    key = line.partition(":")[0]
-    section, _, name = key.partition(".")
-    return key in SUBSTITUTIONS and fields[section][name] in SUBSTITUTIONS[key]

@@ -64,13 +64,16 @@ def _pretrain(data: Path, out: Path, *, fast: bool) -> Path:
     from bench.core.log import say
     from bench.core.paths import CONFIGS
     from bench.core.protocol import digest, number_changing
+    from bench.core.safe_json import read_json
     from bench.core.weights import write_weights
+    from bench.synth.generate import MARKER
     from pretrain.supervised import SupervisedConfig, pretrain_supervised
 
     overrides = [f"{key}={value}" for key, value in FAST_PRETRAINING.items()] if fast else []
     config = load_config(SupervisedConfig, CONFIGS / "smoke" / "supervised.toml", overrides)
     # Weights of another recipe have another name, so that they are never taken for these.
-    path = out / f"{SUPERVISED}-{digest(number_changing(config))[:8]}.safetensors"
+    recipe = digest({**number_changing(config), "data": read_json(data.parent / MARKER)})
+    path = out / f"{SUPERVISED}-{recipe[:8]}.safetensors"
     if path.exists():
         say(f"Weights of an earlier demo are used: {path}")
         return path

@@ -75,8 +75,11 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
     from transfer.run import Options, execute, make_plan
 
     if data is None:
-        from bench.synth.embedded import embedded_data
+        from bench.synth.embedded import DEFAULT_ROOT, embedded_data
 
+        if dry_run and not DEFAULT_ROOT.exists():
+            say(f"Dry run: would first generate data in {DEFAULT_ROOT}; nothing was written.")
+            return
         data = task.embedded_data(embedded_data())
     plan = make_plan(task, Options(data=data, **values))
     for line in plan.lines():

@@ -90,6 +90,12 @@ def newest(root: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, damaged
 
 
+def newest_step(root: Path) -> int | None:
+    """The step of the newest checkpoint folder, without reading it; None if there is none."""
+    folders = _folders(root)
+    return folders[0][0] if folders else None
+
+
 def _folders(root: Path) -> list[tuple[int, Path]]:
     found = []
     for path in root.glob("step-*"):

@@ -1,4 +1,4 @@
-"""What made a number: commit, versions, machine, command. Asked once, when a run starts."""
+"""What made a number: commit, versions, machine, command."""
 
 from __future__ import annotations
 
@@ -70,6 +70,8 @@ def hardware() -> dict[str, str]:
             found["gpu"] = torch.cuda.get_device_name()
             found["num_gpus"] = str(torch.cuda.device_count())
             found["cuda"] = str(torch.version.cuda)
+            found["tf32_convolutions"] = str(torch.backends.cudnn.allow_tf32)
+            found["tf32_products"] = str(torch.backends.cuda.matmul.allow_tf32)
     return found
 
 
@@ -84,15 +86,17 @@ def _cpu_name() -> str:
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """Started with the run, asked for the provenance at its end."""
+    """Started with the run, so that commit and versions are those it began with."""
 
     started: float = field(default_factory=time.monotonic)
+    git: tuple[str | None, bool | None] = field(default_factory=lambda: git_state())
+    packages: dict[str, str] = field(default_factory=lambda: package_versions())
 
     def provenance(self, *, earlier_seconds: float = 0.0) -> Provenance:
         """The provenance of a run that ends now; `earlier_seconds` were spent before a resume."""
         from bench import __version__
 
-        commit, dirty = git_state()
+        commit, dirty = self.git
         return Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             wall_seconds=round(time.monotonic() - self.started + earlier_seconds, 3),
@@ -101,7 +105,7 @@ class Stopwatch:
             bench_version=__version__,
             python=platform.python_version(),
             platform=platform.platform(),
-            packages=package_versions(),
+            packages=self.packages,
             hardware=hardware(),
             command=tuple(sys.argv),
         )

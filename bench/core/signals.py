@@ -6,10 +6,16 @@ safe: a checkpoint that is not complete does not exist.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import connection
 from types import FrameType
+
+from bench.core.errors import Stopped
 
 _WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
@@ -17,25 +23,66 @@ _WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 class StopRequest:
     """Set once a signal has come; `name` says which."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, pass_on: bool = False) -> None:
         self.name: str | None = None
+        self._pass_on = pass_on
 
     def __bool__(self) -> bool:
         return self.name is not None
+
+    def check(self, saved: str) -> None:
+        """Leave if a signal has come.
+
+        Args:
+            saved: What is safe, for the message.
+
+        Raises:
+            Stopped: one has.
+        """
+        if self.name is not None:
+            raise Stopped(f"{self.name}: {saved}; --resume goes on")
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.name is not None:
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
+        if self._pass_on:
+            # SIGTERM for all: a keyboard's SIGINT has reached the children already, a second would kill.
+            for child in multiprocessing.active_children():
+                if child.pid is not None:
+                    os.kill(child.pid, signal.SIGTERM)
 
 
 @contextmanager
-def watch() -> Iterator[StopRequest]:
-    """Note stop signals while inside; the earlier handlers are put back afterwards."""
-    request = StopRequest()
+def watch(*, pass_on: bool = False) -> Iterator[StopRequest]:
+    """Note stop signals while inside; the earlier handlers are put back afterwards.
+
+    Args:
+        pass_on: Also tell the processes this one has started, as the parent of a training must.
+    """
+    request = StopRequest(pass_on=pass_on)
     before = {number: signal.signal(number, request._note) for number in _WATCHED}
     try:
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_stopping_to_the_parent() -> None:
+    """For a worker process: stop signals reach the whole group, the parent alone answers them."""
+    for number in _WATCHED:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def leave_with_the_parent() -> None:
+    """For a worker process: end when the parent is gone, killed ones included, not to go on as an orphan."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

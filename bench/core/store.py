@@ -34,6 +34,18 @@ class Store:
 
     root: Path
 
+    def check(self) -> None:
+        """Say before a run what would fail after it.
+
+        Raises:
+            StoreError: something else than a folder is in the place of the store.
+        """
+        for place in (self.root, *self.root.parents):
+            if place.exists():
+                if not place.is_dir():
+                    raise StoreError(f"{place}: is no folder, so results cannot be kept in {self.root}")
+                return
+
     def path(self, weights_name: str, task: str, id_: str) -> Path:
         """Where the record with this id lies, or would."""
         name = safe_name(weights_name, "weights name", error=StoreError)

@@ -12,19 +12,18 @@ size alone: more images, or more workers, leave the others as they were.
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from bench.core.atomic import StagedFolder, json_text, new_folder
 from bench.core.errors import UsageError
+from bench.core.signals import leave_stopping_to_the_parent, leave_with_the_parent
 from bench.synth import write_coco, write_voc
 from bench.synth.encode import jpeg
 from bench.synth.layout import CLASS_NAMES
@@ -243,15 +242,5 @@ def _single_threaded() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches the whole group: the parent alone answers it, and ends us in an orderly way.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def leave_with_parent() -> None:
-        # A parent that was killed cannot end us, and we would wait for its next job for ever.
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    leave_stopping_to_the_parent()
+    leave_with_the_parent()

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from bench.core import lock
-from bench.core.errors import BenchError, ConfigError, DataError, DivergedError, UsageError, WeightsError
+from bench.core.errors import (
+    BenchError,
+    ConfigError,
+    DataError,
+    DivergedError,
+    StoreError,
+    UsageError,
+    WeightsError,
+)
 from bench.core.paths import CONFIGS
 from bench.core.store import Store
 from tests.helpers.engine import StandIn, options, voc_det
@@ -33,24 +41,33 @@ def published_data(monkeypatch: pytest.MonkeyPatch, voc: Path) -> None:
     monkeypatch.setattr(type(task), "load_data", lambda self, root, protocol: full)
 
 
+@pytest.fixture(autouse=True)
+def _eight_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planning asks how many GPUs there are; here always eight."""
+    monkeypatch.setattr(
+        "transfer.run.Devices.here", classmethod(lambda cls, num_devices: cls(num_devices, 8))
+    )
+
+
 @pytest.mark.usefixtures("published_data")
 def test_status_of_the_published_protocol(tmp_path: Path) -> None:
     task = voc_det()
     several = options(tmp_path, tmp_path, smoke=False, num_devices=8)
-    assert make_plan(task, several).status == "exact"
-    one = make_plan(task, replace(several, num_devices=1))
-    assert one.status == "substituted"
-    assert any("model.norm" in line for line in one.departures)
-    half = make_plan(task, replace(several, precision="bf16"))
-    assert half.status == "substituted"
-    changed = make_plan(task, replace(several, overrides=("solver.learning_rate=0.01",)))
-    assert changed.status == "custom"
-    both = make_plan(task, replace(several, precision="bf16", overrides=("model.extra_norm=false",)))
-    assert both.status == "custom"
-    frozen = make_plan(task, replace(several, overrides=('model.norm="FrozenBN"',)))
-    assert frozen.status == "custom"
-    plans = [make_plan(task, several), one, half, changed, both, frozen]
+    plans = [
+        make_plan(task, several),
+        make_plan(task, replace(several, num_devices=1)),
+        make_plan(task, replace(several, precision="bf16")),
+        make_plan(task, replace(several, overrides=("solver.learning_rate=0.01",))),
+    ]
+    assert [plan.status for plan in plans] == ["exact", "substituted", "substituted", "custom"]
     assert len({plan.identity for plan in plans}) == len(plans)
+
+
+@pytest.mark.usefixtures("published_data")
+def test_another_expectation_does_not_make_other_data_the_published(tmp_path: Path) -> None:
+    lie = ("data.num_train=3", "data.num_test=2")
+    plan = make_plan(voc_det(), options(tmp_path, tmp_path, smoke=False, num_devices=8, overrides=lie))
+    assert plan.status == "custom"
 
 
 def test_another_data_set_or_smoke_is_custom(tmp_path: Path, voc: Path) -> None:
@@ -128,6 +145,25 @@ def test_a_started_run_is_not_started_over(tmp_path: Path, voc: Path) -> None:
     assert engine.jobs[0].resume
 
 
+def test_weights_called_random_are_not_the_random_baseline(
+    tmp_path: Path, voc: Path, checkpoint: Path
+) -> None:
+    path = tmp_path / "random.pth"
+    path.write_bytes(checkpoint.read_bytes())
+    with pytest.raises(UsageError, match="--name"):
+        make_plan(voc_det(), options(tmp_path, voc, checkpoint=str(path)))
+
+
+def test_two_files_of_one_name_have_two_run_folders(tmp_path: Path, voc: Path, checkpoint: Path) -> None:
+    from tests.helpers.weights import make_checkpoint
+
+    other = make_checkpoint(tmp_path / "net.pth", seed=1)
+    first = make_plan(voc_det(), options(tmp_path, voc, checkpoint=str(checkpoint)))
+    second = make_plan(voc_det(), options(tmp_path, voc, checkpoint=str(other)))
+    assert first.card.name == second.card.name
+    assert first.run_dir(0) != second.run_dir(0)
+
+
 def test_two_processes_do_not_share_a_run(tmp_path: Path, voc: Path) -> None:
     plan = make_plan(voc_det(), options(tmp_path, voc))
     with lock.hold(plan.run_dir(0)), pytest.raises(UsageError, match="in use"):
@@ -158,6 +194,10 @@ def test_the_area_rule_needs_objects_of_every_class(tmp_path: Path, voc: Path) -
         ({"checkpoint": "random", "name": "resnet50.x"}, UsageError),
         ({"checkpoint": "nowhere.pth", "name": "a/b"}, UsageError),
         ({"data": Path("nowhere")}, BenchError),
+        ({"num_devices": 3}, UsageError),
+        ({"results": Path(__file__)}, StoreError),
+        ({"results": Path(__file__) / "below"}, StoreError),
+        ({"overrides": ("data.train=['VOC2007']",)}, ConfigError),
     ],
 )
 def test_a_bad_request_writes_nothing(

@@ -12,6 +12,19 @@ EXTRA_NORM_HEAD = "Res5ROIHeadsExtraNorm"
 PLAIN_HEAD = "Res5ROIHeads"
 
 
+def check_input(spec: InputSpec) -> None:
+    """Refuse what Detectron2's ResNet cannot do.
+
+    Raises:
+        WeightsError: another padding than PyTorch's.
+    """
+    if spec.padding != "pytorch":
+        raise WeightsError(
+            f"these weights expect {spec.padding} padding, Detectron2's ResNet pads as PyTorch does; "
+            "its features would shift by a pixel"
+        )
+
+
 def detectron2_config(
     protocol: DetectionProtocol,
     spec: InputSpec,
@@ -39,11 +52,7 @@ def detectron2_config(
     Source:
         facebookresearch/detectron2 `detectron2/config/defaults.py`.
     """
-    if spec.padding != "pytorch":
-        raise WeightsError(
-            f"these weights expect {spec.padding} padding, Detectron2's ResNet pads as PyTorch does; "
-            "its features would shift by a pixel"
-        )
+    check_input(spec)
     model, solver, pixels = protocol.model, protocol.solver, protocol.input
     return {
         "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",

@@ -101,6 +101,9 @@ def read_voc(
     Raises:
         DataError: every problem found, the first 20 in full.
     """
+    if {"{", "}"} & set(str(root.absolute())):
+        # Detectron2's evaluator takes its path for a format string.
+        raise DataError(f"{root}: braces in the path; the evaluation cannot read it. Rename the folder")
     train_splits, test_split, single = _find_splits(root, train, test)
     classes = _read_classes(root, single)
     problems: list[str] = []

@@ -16,6 +16,7 @@ from bench.core.protocol import not_in_identity
 
 Pixels = Annotated[int, Field(ge=16, le=4096)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -26,8 +27,8 @@ class ExpectedData(Section):
     """
 
     name: str
-    train: tuple[str, ...] = Field(min_length=1)
-    test: str
+    train: tuple[SplitName, ...] = Field(min_length=1)
+    test: SplitName
     num_train: Count
     num_test: Count
     num_classes: Annotated[int, Field(ge=1, le=10_000)]

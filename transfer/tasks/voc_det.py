@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.core.card import InputSpec
 from bench.core.config import load_config
 from bench.core.errors import DataError
 from bench.core.log import progress
 from bench.core.records import DataStamp
+from transfer.adapters.detectron2_config import check_input
 from transfer.api import MetricSpec, Task, TaskSpec
 from transfer.data.voc import VOC_CLASSES, VocDataset, absent_classes, read_voc
 from transfer.protocols.detection import DetectionProtocol
@@ -43,6 +45,10 @@ class VocDetection(Task):
     def load_protocol(self, path: Path, overrides: tuple[str, ...]) -> DetectionProtocol:
         """A `DetectionProtocol` from TOML."""
         return load_config(DetectionProtocol, path, overrides)
+
+    def check_input(self, spec: InputSpec) -> None:
+        """Detectron2's ResNet pads as PyTorch does."""
+        check_input(spec)
 
     def load_data(self, root: Path, protocol: DetectionProtocol) -> VocDataset:
         """Every annotation and image header read, every fault named; classes the AP rule cannot take, too."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
 from bench.core import atomic
-from bench.core.errors import EngineError
 from bench.core.log import quiet_fabric, say
+from bench.core.provenance import git_state
 from bench.core.signals import watch
 from transfer.adapters.detectron2 import detectron2_pkl
 from transfer.adapters.detectron2_config import detectron2_config
@@ -19,8 +19,10 @@ from transfer.data.voc import Split, VocDataset
 from transfer.engines.detectron2.evaluate import evaluate, precise_bn
 from transfer.engines.detectron2.loader import to_dicts, train_loader
 from transfer.engines.detectron2.model import build_config, build_detector
+from transfer.engines.detectron2.processes import launch, out_of_memory
 from transfer.engines.detectron2.repairs import load_detectron2
-from transfer.engines.detectron2.train import Progress, Training, train
+from transfer.engines.detectron2.train import in_any_process, train
+from transfer.engines.detectron2.training import Progress, Training, load
 
 load_detectron2()
 
@@ -33,38 +35,25 @@ def run_job(job: Job) -> Output:
     """Train and test one trial.
 
     Raises:
-        EngineError: fewer devices than asked for, or fp16 without an accelerator.
+        EngineError: the device has too little memory.
         BenchError: of the room where something went wrong.
     """
-    on_gpu = torch.cuda.is_available()
-    if job.protocol.solver.precision == "fp16" and not on_gpu:
-        raise EngineError("precision fp16 needs a GPU; on a CPU use bf16 or fp32")
-    if on_gpu and job.num_devices > torch.cuda.device_count():
-        raise EngineError(f"{job.num_devices} devices asked for, {torch.cuda.device_count()} are here")
-    if job.protocol.solver.images_per_batch % job.num_devices:
-        raise EngineError(
-            f"{job.protocol.solver.images_per_batch} images do not divide by {job.num_devices} devices"
-        )
     quiet_fabric()
     fabric = Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=job.num_devices,
         strategy="ddp_spawn" if job.num_devices > 1 else "auto",
         precision=_PRECISIONS[job.protocol.solver.precision],  # type: ignore[arg-type]
     )
-    if job.num_devices == 1:
+    if job.num_devices > 1:
+        return launch(fabric, _run, job)
+    try:
         return _run(fabric, job)
-    # Fabric's annotation knows no further arguments; its code and documentation do.
-    output = fabric.launch(_run, job)  # type: ignore[arg-type]
-    if not isinstance(output, Output):
-        raise EngineError("the first process ended without a result")
-    return output
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(str(error)) from error
 
 
 def _run(fabric: Fabric, job: Job) -> Output:
-    if fabric.world_size > 1 and fabric.device.type == "cpu":
-        # Processes that each take every core slow each other down many times over.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
     data = job.data
     if not isinstance(data, VocDataset):
         raise TypeError(f"expected a VocDataset, got {type(data).__name__}")
@@ -91,12 +80,15 @@ def _run(fabric: Fabric, job: Job) -> Output:
         checkpoint_iterations=job.protocol.run.checkpoint_iterations,
         log_iterations=job.protocol.run.log_iterations,
     )
-    state = training.load() if job.resume else Progress()
+    state = load(training) if job.resume else Progress()
     earlier_seconds = state.seconds
+    commit = git_state()[0]
+    if commit and commit not in state.commits:
+        state.commits.append(commit)
     if state.iteration:
         say(f"Going on after iteration {state.iteration:,}.")
 
-    def loader(start: int, stream: str) -> Any:
+    def loader(start: int) -> Iterator[list[Any]]:
         return train_loader(
             cfg,
             to_dicts(data.train, with_objects=True),
@@ -105,24 +97,46 @@ def _run(fabric: Fabric, job: Job) -> Output:
             rank=fabric.global_rank,
             num_processes=fabric.world_size,
             num_workers=job.protocol.run.num_workers,
-            stream=stream,
         )
 
     with watch() as stop:
+
+        def check_stop() -> None:
+            # Processes must leave together; between the stages of a test they are never far apart.
+            if fabric.world_size == 1:
+                stop.check("the training is saved, its test is not done")
+
         if state.iteration < training.iterations:
-            train(training, loader(state.iteration, "view"), state, stop)
+            train(training, loader(state.iteration), state, stop)
         if fabric.is_global_zero:
             _write_log(job, state)
-        num_batches = job.protocol.solver.precise_bn_iterations
-        precise_bn(model, loader(training.iterations, "view"), num_batches=num_batches, seed=job.seed)
-        metrics = evaluate(model, cfg, data, ap_rule=job.protocol.metric.ap_rule)
-    details = {
+        precise_bn(
+            model,
+            loader(training.iterations),
+            num_batches=job.protocol.solver.precise_bn_iterations,
+            seed=job.seed,
+            check_stop=check_stop,
+        )
+        metrics = evaluate(model, cfg, data, ap_rule=job.protocol.metric.ap_rule, check_stop=check_stop)
+        if in_any_process(fabric, bool(stop)):
+            say("A signal came while the test ended; its result is kept.")
+    return Output(
+        metrics=metrics, details=_details(training, state, verified), earlier_seconds=earlier_seconds
+    )
+
+
+def _details(training: Training, state: Progress, verified: dict[str, Any]) -> dict[str, Any]:
+    details: dict[str, Any] = {
         "verified": verified,
         "final_loss": state.log[-1] if state.log else {},
-        "num_devices": fabric.world_size,
+        "num_devices": training.fabric.world_size,
         "tested_in": "fp32",
     }
-    return Output(metrics=metrics, details=details, earlier_seconds=earlier_seconds)
+    if training.scaler:
+        details["skipped_updates"] = state.skipped
+    if len(state.commits) > 1:
+        details["commits"] = state.commits
+    return details
 
 
 def _write_config(fabric: Fabric, job: Job, data: VocDataset) -> Any:

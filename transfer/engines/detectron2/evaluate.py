@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
@@ -29,7 +30,14 @@ AP_RULE_YEARS = {"voc07_11point": 2007, "area": 2012}
 """Detectron2 chooses the rule by the year of the data set."""
 
 
-def precise_bn(model: nn.Module, loader: Iterator[list[Any]], *, num_batches: int, seed: int) -> None:
+def precise_bn(
+    model: nn.Module,
+    loader: Iterator[list[Any]],
+    *,
+    num_batches: int,
+    seed: int,
+    check_stop: Callable[[], None],
+) -> None:
     """Estimate the batch norm statistics again, as a true mean over `num_batches` training batches.
 
     Args:
@@ -37,6 +45,7 @@ def precise_bn(model: nn.Module, loader: Iterator[list[Any]], *, num_batches: in
         loader: Training batches, augmented as in training.
         num_batches: 0 does nothing.
         seed: Of the trial.
+        check_stop: Called before each batch; may raise.
 
     Source:
         fvcore `nn/precise_bn.py`; MoCo's configs switch it on with Detectron2's count of 200.
@@ -49,6 +58,7 @@ def precise_bn(model: nn.Module, loader: Iterator[list[Any]], *, num_batches: in
 
         def counted() -> Iterator[list[Any]]:
             for done in range(num_batches):
+                check_stop()
                 bar.update(done)
                 yield next(loader)
 
@@ -57,7 +67,9 @@ def precise_bn(model: nn.Module, loader: Iterator[list[Any]], *, num_batches: in
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, cfg: CfgNode, data: VocDataset, *, ap_rule: str) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, cfg: CfgNode, data: VocDataset, *, ap_rule: str, check_stop: Callable[[], None]
+) -> dict[str, float]:
     """AP, AP50 and AP75 in percent on the test split.
 
     Each process takes every n-th image; the first one has the result, the others an empty dict.
@@ -85,10 +97,12 @@ def evaluate(model: nn.Module, cfg: CfgNode, data: VocDataset, *, ap_rule: str) 
         model.eval()
         with progress("Testing", len(entries)) as bar:
             for done, entry in enumerate(entries, start=1):
+                check_stop()
                 inputs = [map_image(mapper, entry)]
                 evaluator.process(inputs, model(inputs))
                 bar.update(done)
-        results = evaluator.evaluate()
+        with np.errstate(invalid="ignore"):  # a class without objects: 0 of 0 found
+            results = evaluator.evaluate()
     finally:
         MetadataCatalog.remove(name)
     if results is None:

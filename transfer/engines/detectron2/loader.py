@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import DecompressionBombError
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.core import rng
 from bench.core.errors import DataError
+from bench.core.signals import leave_stopping_to_the_parent
 from transfer.data.voc_annotation import VocImage
 from transfer.engines.detectron2.repairs import load_detectron2
 
@@ -23,6 +25,7 @@ load_detectron2()
 
 from detectron2.config import CfgNode  # noqa: E402
 from detectron2.data import DatasetMapper  # noqa: E402
+from detectron2.data.detection_utils import SizeMismatchError  # noqa: E402
 from detectron2.structures import BoxMode  # noqa: E402
 
 Place = tuple[int, int, int]
@@ -99,14 +102,14 @@ class _Places(Sampler[list[Place]]):
 
 
 class _Mapped(Dataset[dict[str, Any]]):
-    def __init__(self, dicts: list[dict[str, Any]], mapper: DatasetMapper, seed: int, stream: str) -> None:
-        self._dicts, self._mapper, self._seed, self._stream = dicts, mapper, seed, stream
+    def __init__(self, dicts: list[dict[str, Any]], mapper: DatasetMapper, seed: int) -> None:
+        self._dicts, self._mapper, self._seed = dicts, mapper, seed
 
     def __getitem__(self, place: Place) -> dict[str, Any]:
         iteration, slot, index = place
         entry = self._dicts[index]
         # Detectron2's transforms draw from NumPy's global generator: give it the numbers of this place.
-        np.random.seed(rng.derive(self._seed, self._stream, iteration, slot) % 2**32)
+        np.random.seed(rng.derive(self._seed, "view", iteration, slot) % 2**32)
         return map_image(self._mapper, entry)
 
 
@@ -118,7 +121,8 @@ def map_image(mapper: DatasetMapper, entry: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         mapped: dict[str, Any] = mapper(entry)
-    except Exception as error:
+    except (OSError, SyntaxError, ValueError, DecompressionBombError, SizeMismatchError) as error:
+        # SyntaxError is what Pillow raises for some broken PNG files.
         raise DataError(f"{entry['file_name']}: cannot be read as an image: {error}") from error
     return mapped
 
@@ -132,7 +136,6 @@ def train_loader(
     rank: int,
     num_processes: int,
     num_workers: int,
-    stream: str = "view",
 ) -> Iterator[list[dict[str, Any]]]:
     """Mapped batches of this process from iteration `start` on, without end."""
     shapes = [(entry["width"], entry["height"]) for entry in dicts]
@@ -144,11 +147,11 @@ def train_loader(
         start=start,
     )
     loader: DataLoader[dict[str, Any]] = DataLoader(
-        _Mapped(dicts, DatasetMapper(cfg, is_train=True), seed, stream),
+        _Mapped(dicts, DatasetMapper(cfg, is_train=True), seed),
         batch_sampler=_Places(source, rank, num_processes),
         num_workers=num_workers,
         collate_fn=_as_list,
-        worker_init_fn=_pin_threads,
+        worker_init_fn=_start_worker,
     )
     return iter(loader)
 
@@ -157,5 +160,6 @@ def _as_list(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return items
 
 
-def _pin_threads(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
     torch.set_num_threads(1)
+    leave_stopping_to_the_parent()

@@ -1,0 +1,74 @@
+"""Several processes for one trial: started by Fabric, stopped together, their errors brought home."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from bench.core import errors
+from bench.core.errors import BenchError, EngineError, Stopped
+from bench.core.signals import leave_with_the_parent, watch
+from transfer.api import Job, Output
+
+_ERROR_LINE = re.compile(r"^bench\.core\.errors\.(\w+): (.*)", re.MULTILINE | re.DOTALL)
+
+
+def launch(fabric: Fabric, run: Callable[[Fabric, Job], Output], job: Job) -> Output:
+    """Run `job` in every process of `fabric`; returns what the first one brings back.
+
+    Raises:
+        BenchError: what a process raised, as itself.
+        Stopped: a signal came; all processes were told, and saved together.
+        EngineError: a process was killed, or a device has too little memory.
+    """
+    with watch(pass_on=True) as stop:
+        try:
+            # The job travels inside the function and the output as bytes: Fabric walks through what it
+            # sees, and refuses frozen dataclasses.
+            data: bytes = fabric.launch(partial(_run_child, run=run, job=job))
+        except ProcessRaisedException as error:
+            raise _as_raised(str(error)) from error
+        except ProcessExitedException as error:
+            if stop:
+                raise Stopped(
+                    f"{stop.name}: a process ended before it could save; --resume goes on"
+                ) from error
+            raise EngineError(f"a process of the training was killed: {error}") from error
+    output = pickle.loads(data)  # noqa: S301  (our own child wrote it, a moment ago)
+    if not isinstance(output, Output):
+        raise TypeError(f"a process returned {type(output).__name__}")
+    return output
+
+
+def _run_child(fabric: Fabric, *, run: Callable[[Fabric, Job], Output], job: Job) -> bytes:
+    leave_with_the_parent()
+    if fabric.device.type == "cpu":
+        # Processes that each take every core slow each other down many times over.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
+    return pickle.dumps(run(fabric, job))
+
+
+def _as_raised(text: str) -> BenchError:
+    """The error of a child from the traceback it left; what is not ours stays our own fault."""
+    found = _ERROR_LINE.search(text)
+    kind = getattr(errors, found[1], None) if found else None
+    if found and isinstance(kind, type) and issubclass(kind, BenchError):
+        return kind(found[2].strip())
+    if "OutOfMemoryError" in text:
+        return out_of_memory(text.strip().splitlines()[-1])
+    raise RuntimeError(text)
+
+
+def out_of_memory(reason: str) -> EngineError:
+    """What to say, and what helps, when a device is full."""
+    return EngineError(
+        f"the device has too little memory: {reason.splitlines()[0]} --precision bf16 needs about half; more "
+        "--devices share a batch; what was trained is saved, --resume goes on"
+    )
