@@ -119,11 +119,6 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Like `write_bytes`, as JSON with sorted keys; nan and infinity are refused (ValueError: our fault)."""
-    write_text(path, json_text(value))
-
-
 def json_text(value: Any) -> str:
     """The JSON we write: sorted keys, two spaces, a last newline, no nan."""
     return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"

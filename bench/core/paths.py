@@ -15,7 +15,6 @@ ROOT = Path(bench.__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
 PUBLISHED = ROOT / "results" / "published"
 DEFAULT_RESULTS = Path("results") / "runs"
-DEFAULT_RUNS = Path("runs")
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from bench.synth.integer import BoolArray, IntArray, cosine, sine
 
-RADIUS = 1024
 Shape = Callable[[IntArray, IntArray], BoolArray]
 
 

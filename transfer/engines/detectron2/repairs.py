@@ -82,13 +82,9 @@ def load_detectron2() -> types.ModuleType:
     except ImportError as error:
         raise EngineError(f"Detectron2 cannot be imported: {error}") from error
     _give_numpy_aliases()
+    # torch announces a change of meshgrid's defaults; Detectron2 0.6 means the present ones.
+    warnings.filterwarnings("ignore", message=r"torch\.meshgrid", category=UserWarning)
     return package
-
-
-def has_extension() -> bool:
-    """Whether this Detectron2 has its compiled extension (then no stand-in was put in)."""
-    load_detectron2()
-    return not isinstance(sys.modules.get("detectron2._C"), _MissingExtension)
 
 
 def _import_with_old_pillow_name() -> None:
