@@ -73,11 +73,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Output:
-    """What an engine brings back: metrics in percent, facts for the record, seconds before a resume."""
+    """What an engine brings back.
+
+    Args:
+        metrics: In percent.
+        details: Facts for the record.
+        earlier_seconds: Spent before a resume.
+        stopped_by: A signal that came too late to stop this trial; no other is to be started.
+    """
 
     metrics: dict[str, float]
     details: dict[str, Any] = field(default_factory=dict)
     earlier_seconds: float = 0.0
+    stopped_by: str = ""
 
 
 class Task(ABC):

@@ -9,7 +9,7 @@ from typing import Any
 from bench.core import lock, provenance
 from bench.core.card import RANDOM_NAME, Card, InputSpec, random_card
 from bench.core.config import find_config, load_config
-from bench.core.errors import ConfigError, UsageError
+from bench.core.errors import ConfigError, Stopped, UsageError
 from bench.core.log import say
 from bench.core.paths import CONFIGS, safe_name
 from bench.core.protocol import identity, number_changing
@@ -176,7 +176,9 @@ def _trial(plan: Plan, seed: int, store: Store, engine: Engine | None) -> Record
     with lock.hold(run_dir):
         output = (engine or load_engine(spec.engine))(job)
         record = _record(plan, seed, output, watch)
-        store.add(record)
+        path = store.add(record)
+    if output.stopped_by:
+        raise Stopped(f"{output.stopped_by}: seed {seed} is recorded in {path}; the same command goes on")
     return record
 
 

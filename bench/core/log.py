@@ -13,9 +13,19 @@ _PLAIN_SECONDS = 15.0
 """Where stderr is no terminal: at most one line in so many seconds."""
 
 
+_silent = False
+
+
+def silence() -> None:
+    """Say nothing from now on: for all but the first of several processes that do the same."""
+    global _silent
+    _silent = True
+
+
 def say(text: str) -> None:
     """One line (or more) on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if not _silent:
+        print(text, file=sys.stderr, flush=True)
 
 
 def quiet_fabric() -> None:
@@ -39,7 +49,7 @@ def progress(title: str, total: int, *, start: int = 0) -> Iterator[Bar]:
         total: Steps in all.
         start: Steps that were done before, by the run that is resumed.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _silent:
         with _rich_bar(title, total, start) as bar:
             yield bar
     else:

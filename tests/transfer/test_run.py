@@ -12,6 +12,7 @@ from bench.core.errors import (
     ConfigError,
     DataError,
     DivergedError,
+    Stopped,
     StoreError,
     UsageError,
     WeightsError,
@@ -19,6 +20,7 @@ from bench.core.errors import (
 from bench.core.paths import CONFIGS
 from bench.core.store import Store
 from tests.helpers.engine import StandIn, options, voc_det
+from transfer.api import Job, Output
 from transfer.data.voc import VOC_CLASSES, Split, VocDataset
 from transfer.run import execute, make_plan
 
@@ -168,6 +170,19 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path, voc: Path) -> None:
     plan = make_plan(voc_det(), options(tmp_path, voc))
     with lock.hold(plan.run_dir(0)), pytest.raises(UsageError, match="in use"):
         execute(plan, StandIn())
+
+
+def test_a_late_signal_keeps_the_record_and_starts_no_other_trial(tmp_path: Path, voc: Path) -> None:
+    class Signalled(StandIn):
+        def __call__(self, job: Job) -> Output:
+            return replace(super().__call__(job), stopped_by="SIGTERM")
+
+    engine = Signalled()
+    plan = make_plan(voc_det(), options(tmp_path, voc, seeds=(0, 1)))
+    with pytest.raises(Stopped):
+        execute(plan, engine)
+    assert [job.seed for job in engine.jobs] == [0]
+    assert [record.seed for record in Store(tmp_path / "results").scan().records] == [0]
 
 
 def test_a_failed_trial_leaves_no_record(tmp_path: Path, voc: Path) -> None:

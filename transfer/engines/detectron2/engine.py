@@ -118,10 +118,12 @@ def _run(fabric: Fabric, job: Job) -> Output:
             check_stop=check_stop,
         )
         metrics = evaluate(model, cfg, data, ap_rule=job.protocol.metric.ap_rule, check_stop=check_stop)
-        if in_any_process(fabric, bool(stop)):
-            say("A signal came while the test ended; its result is kept.")
+        stopped_by = (stop.name or "a signal") if in_any_process(fabric, bool(stop)) else ""
     return Output(
-        metrics=metrics, details=_details(training, state, verified), earlier_seconds=earlier_seconds
+        metrics=metrics,
+        details=_details(training, state, verified),
+        earlier_seconds=earlier_seconds,
+        stopped_by=stopped_by,
     )
 
 

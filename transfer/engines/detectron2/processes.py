@@ -14,6 +14,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from bench.core import errors
 from bench.core.errors import BenchError, EngineError, Stopped
+from bench.core.log import silence
 from bench.core.signals import leave_with_the_parent, watch
 from transfer.api import Job, Output
 
@@ -49,6 +50,8 @@ def launch(fabric: Fabric, run: Callable[[Fabric, Job], Output], job: Job) -> Ou
 
 def _run_child(fabric: Fabric, *, run: Callable[[Fabric, Job], Output], job: Job) -> bytes:
     leave_with_the_parent()
+    if not fabric.is_global_zero:
+        silence()
     if fabric.device.type == "cpu":
         # Processes that each take every core slow each other down many times over.
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
