@@ -235,7 +235,7 @@ def check_length(path: str, text: str) -> Iterator[str]:
 
 # In two parts each, so that this file does not contain them.
 MACHINE = re.compile("|".join(["/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/", "/Us" + "ers/"]))
-HOSTS = re.compile(r"pypi\." + r"org|pythonhosted\." + r"org|test\.py" + r"pi|/sim" + r"ple/")
+HOSTS = re.compile(r"py" + r"pi\.|python" + r"hosted|test\.py" + r"pi|/sim" + r"ple/")
 
 
 def check_traces(path: str, text: str) -> Iterator[str]:
