@@ -134,6 +134,8 @@ def read_voc(
                 images.append(result)
             if progress:
                 progress(done, len(todo))
+    if not problems and not any(image.objects for image in images[:num_train] if image):
+        problems.append(f"{root}: no training image has an object; there is nothing to train on")
     if problems:
         bad = f"{len(problems):,} problems in {len(todo):,} images of {root}; nothing was trained."
         raise DataError.of(problems, hint=bad)

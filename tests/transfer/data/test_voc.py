@@ -221,6 +221,16 @@ def test_a_test_image_in_the_training_split_is_a_fault(voc: Path, tmp_path: Path
         read(root)
 
 
+def test_a_set_without_a_training_object_is_refused(voc: Path, tmp_path: Path) -> None:
+    # The loader would look for a batch for ever.
+    root = copy_of(voc, tmp_path / "set")
+    for name in (root / "ImageSets/Main/trainval.txt").read_text().split():
+        path = root / "Annotations" / f"{name}.xml"
+        path.write_text(re.sub("<object>.*</object>", "", path.read_text(), flags=re.DOTALL))
+    with pytest.raises(DataError, match="no training image has an object"):
+        read(root)
+
+
 def test_fractional_training_boxes_are_read_as_they_are(voc: Path, tmp_path: Path) -> None:
     # Some training files of VOC2012 have them; Detectron2's loader takes them.
     root = copy_of(voc, tmp_path / "set")

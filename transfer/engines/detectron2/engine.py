@@ -102,7 +102,7 @@ def _run(fabric: Fabric, job: Job) -> Output:
     with watch() as stop:
 
         def check_stop() -> None:
-            # Processes must leave together; between the stages of a test they are never far apart.
+            # One of several processes that left alone would keep the others waiting for its detections.
             if fabric.world_size == 1:
                 stop.check("the training is saved, its test is not done")
 
