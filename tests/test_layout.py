@@ -32,6 +32,7 @@ TORCH = {"torch", "torchvision", "lightning_fabric", "lightly", "safetensors.tor
 WRITERS = {
     "bench/core/atomic.py": "the one writer",
     "bench/core/lock.py": "a lock is held on an open file, which is never replaced; its text is a courtesy",
+    "bench/core/download.py": "adds to what has arrived; atomic takes over when the file is whole",
 }
 PRINTERS = {"bench/cli.py", "bench/core/log.py"}
 

@@ -16,7 +16,7 @@ from bench.core.protocol import identity, number_changing
 from bench.core.records import Metric, ProtocolStamp, Record, Status, record_id
 from bench.core.store import Store
 from bench.core.weights import Weights
-from transfer.adapters.audit import load_backbone
+from transfer.adapters.load import load_backbone
 from transfer.api import Job, Output, Task
 from transfer.comparability import Devices, fit, judge
 from transfer.engines import Engine, load_engine

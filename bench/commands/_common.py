@@ -73,3 +73,24 @@ def training_options(function: F) -> F:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def reading_options(function: F) -> F:
+    """Add the flags that say how a checkpoint is to be read."""
+    options = (
+        click.option("--encoder", help="Which encoder, where a file holds several: its label or key prefix."),
+        click.option(
+            "--input-spec",
+            type=click.Path(path_type=Path),
+            help="TOML with channel_order, mean, std, stride_in, padding, if not those of the file's layout.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def weights_options(function: F) -> F:
+    """Add the flags of every command that takes a backbone out of a checkpoint."""
+    name = click.option("--name", help="Name of the weights in records; from the file name if left out.")
+    return name(reading_options(function))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands._common import training_options
+from bench.commands._common import training_options, weights_options
 
 if TYPE_CHECKING:
     from transfer.api import Task
@@ -40,13 +40,7 @@ def _task_command(name: str) -> click.Command:
     @training_options
     @click.option("--protocol", default=spec.default_protocol, show_default=True, help="Protocol slug.")
     @click.option("--checkpoint", required=True, metavar="CKPT|random", help="Weights file, or 'random'.")
-    @click.option("--name", help="Name of the weights in records; from the file name if left out.")
-    @click.option("--encoder", help="Which encoder, where a file holds several: its key prefix.")
-    @click.option(
-        "--input-spec",
-        type=click.Path(path_type=Path),
-        help="TOML with channel_order, mean, std, stride_in, padding, if not those of the file's layout.",
-    )
+    @weights_options
     def run(**values: Any) -> None:
         run_task(task, **values)
 

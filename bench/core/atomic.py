@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,27 @@ def make_folder(folder: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, "a file is in the way", str(folder)) from None
 
 
+@contextlib.contextmanager
+def folder_for(folder: Path) -> Iterator[None]:
+    """Make a folder as `make_folder` does, for what is done inside; if that fails, what is new goes again.
+
+    A folder that something was put into stays.
+
+    Raises:
+        DiskError: as in `make_folder`.
+    """
+    with disk_errors(folder):
+        new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        make_folder(folder)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for place in new:
+                place.rmdir()
+        raise
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -117,6 +138,70 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Like `write_bytes`, in UTF-8."""
     write_bytes(path, text.encode())
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Put several files into one folder: all of them, or, after an error or a signal that raises, none.
+
+    The last one is never there beside others than its own, also after a kill: what was there is moved aside,
+    the last one first, before the new ones get their names, in order. After a kill between the two, the old
+    files are in a folder whose name begins with `TEMP_PREFIX`.
+
+    Args:
+        files: Path to content; all in one folder.
+
+    Raises:
+        DiskError: the disk is full, or the place cannot be written; what was there is there again.
+    """
+    (folder,) = {path.parent for path in files}
+    with folder_for(folder), disk_errors(folder):
+        stage = Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=folder))
+        new, old = stage / "new", stage / "old"
+        moved: list[tuple[Path, Path]] = []
+        try:
+            new.mkdir()
+            old.mkdir()
+            for path, data in files.items():
+                _write_into(new, path, data)
+            there = [(path, old / path.name) for path in files if os.path.lexists(path)]
+            for source, target in [*reversed(there), *((new / path.name, path) for path in files)]:
+                moved.append((source, target))  # first: a signal may come between the two
+                os.rename(source, target)
+                _sync_folder(folder)
+        except BaseException:
+            # Where this fails too, the stage stays: the old files are in it.
+            for source, target in reversed(moved):
+                if not os.path.lexists(source):
+                    os.rename(target, source)
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _write_into(folder: Path, path: Path, data: bytes) -> None:
+    """A synced file in `folder`, which will be moved to `path`."""
+    with disk_errors(path, len(data)):
+        if path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(errno.EISDIR, "a folder has this name", str(path))
+        _write_synced(os.open(folder / path.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), data)
+
+
+def move_in(source: Path, path: Path) -> None:
+    """Put the finished file `source` at `path`, replacing what was there in one step.
+
+    For what is too large to be held in memory. Both must be on one file system.
+
+    Raises:
+        DiskError: as in `write_bytes`; `source` is where it was.
+    """
+    with disk_errors(path):
+        handle = os.open(source, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(source, path)
+        _sync_folder(path.parent)
 
 
 def json_text(value: Any) -> str:

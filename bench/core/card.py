@@ -11,9 +11,10 @@ import json
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ByteRange = Annotated[float, Field(ge=-255.0, le=255.0)]
+Text = Annotated[str, Field(max_length=2000)]
 PositiveStd = Annotated[float, Field(gt=0.0, le=1024.0)]
 
 
@@ -32,6 +33,14 @@ class InputSpec(BaseModel):
     stride_in: Literal["3x3", "1x1"] = "3x3"
     padding: Literal["pytorch", "tf_same"] = "pytorch"
 
+    @model_validator(mode="after")
+    def _order_is_whole(self) -> InputSpec:
+        # The defaults of mean and std are for RGB: BGR with them would be half of a change.
+        left_out = {"mean", "std"} - self.model_fields_set
+        if self.channel_order == "bgr" and left_out:
+            raise ValueError(f"BGR needs {' and '.join(sorted(left_out))}, too, in that order")
+        return self
+
 
 class Card(BaseModel):
     """Everything a record says of its weights.
@@ -42,16 +51,18 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str
+    name: Text
     arch: Literal["resnet50"] = "resnet50"
-    layout: str
-    encoder: str = ""
-    source_file: str = ""
+    layout: Text
+    encoder: Text = ""
+    source_file: Text = ""
     source_sha256: str | None = None
     tensors_sha256: str | None = None
     input: InputSpec = InputSpec()
-    dropped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    licence: Text = ""
+    url: Text = ""
+    dropped: tuple[Text, ...] = ()
+    notes: tuple[Text, ...] = ()
 
     @property
     def key(self) -> str:

@@ -12,6 +12,10 @@ from typing import BinaryIO
 
 from bench.core.errors import WeightsError
 
+# What to do, for messages: about a file that lost something, and about one that nobody's library writes.
+AGAIN = "Nothing was loaded. Download the file again."
+NOT_READ = "Nothing was loaded. docs/weights.md says what is read."
+
 _CHUNK = 1024**2
 
 
@@ -57,7 +61,7 @@ class FileSource:
     def read(self, start: int, count: int) -> bytes:
         """`count` bytes from byte `start`. Raises WeightsError if the file ends before."""
         if start < 0 or count < 0 or start + count > self.size:
-            raise self.error(f"ends early: {start + count:,} bytes needed, {self.size:,} there")
+            raise self.error(f"ends early: {start + count:,} bytes needed, {self.size:,} there. {AGAIN}")
         with self.open() as file:
             file.seek(start)
             data = file.read(count)
@@ -81,7 +85,7 @@ class Span:
         """`count` bytes from byte `start` of the part. Raises WeightsError for a wrong checksum."""
         self.check()
         if start + count > self.size:
-            raise self.source.error(f"{self.name}: read past its end; the file is damaged")
+            raise self.source.error(f"{self.name}: read past its end; the file is damaged. {AGAIN}")
         return self.source.read(self.start + start, count)
 
     def check(self) -> None:
@@ -95,8 +99,5 @@ class Span:
                 crc = zlib.crc32(chunk, crc)
                 left -= len(chunk)
         if left or crc != self.crc:
-            raise self.source.error(
-                f"{self.name}: the checksum does not fit; the file is damaged. Nothing was loaded. "
-                "Download it again."
-            )
+            raise self.source.error(f"{self.name}: the checksum does not fit; the file is damaged. {AGAIN}")
         self._checked = True

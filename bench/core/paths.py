@@ -61,3 +61,8 @@ def file_size(path: Path) -> int:
     if not stat.S_ISREG(info.st_mode):
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
     return info.st_size
+
+
+def as_text(name: str) -> str:
+    """A name or argument of the system as text that can be written down; a stray byte is `\\xff`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

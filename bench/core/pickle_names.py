@@ -6,35 +6,37 @@ lists them for users, and a test holds the page to this file.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from bench.core.pickle_values import Budget, Global, Inert, add_items, checked_key, shown
-from bench.core.tensor_ref import DTYPES, Refused, Storage, TensorRef, contiguous_strides, element_size
+from bench.core.pickle_inert import CLASSES, DICT_CLASSES, IMPORT_MODULE, inert_names, module_of, tuple_class
+from bench.core.pickle_tensors import STORAGES, TENSORS
+from bench.core.pickle_values import (
+    ALLOWED_HINT,
+    Budget,
+    Global,
+    Inert,
+    add_elements,
+    add_items,
+    encode_latin,
+    shown,
+)
+from bench.core.tensor_ref import DTYPES, Refused
 
-ALLOWED_HINT = "Weights may hold tensors and the plain classes listed in docs/weights.md."
+# The longest of ours has 58 characters.
+MAX_NAME_LENGTH = 1000
 
 Args = tuple[Any, ...]
 Constructor = Callable[[Budget, Args], Any]
 
-# Source: torch/storage.py, _dtype_to_storage_type_map; the quantised kinds are left out.
-STORAGES = {
-    "torch.DoubleStorage": "float64",
-    "torch.FloatStorage": "float32",
-    "torch.HalfStorage": "float16",
-    "torch.BFloat16Storage": "bfloat16",
-    "torch.LongStorage": "int64",
-    "torch.IntStorage": "int32",
-    "torch.ShortStorage": "int16",
-    "torch.CharStorage": "int8",
-    "torch.ByteStorage": "uint8",
-    "torch.BoolStorage": "bool",
-    "torch.ComplexDoubleStorage": "complex128",
-    "torch.ComplexFloatStorage": "complex64",
-    "torch.storage.UntypedStorage": "uint8",
+# Other names of the same. Source: CPython's Lib/_compat_pickle.py; where dill finds the functions of numpy.
+MODULES = {
+    "__builtin__": "builtins",
+    "copy_reg": "copyreg",
+    "numpy.core._multiarray_umath": "numpy.core.multiarray",
+    "numpy._core._multiarray_umath": "numpy._core.multiarray",
 }
+PYTHON_2_TYPES = {"__builtin__.long": "builtins.int", "__builtin__.unicode": "builtins.str"}
 
 # Names that may stand in a file as values and are never called.
 LABELS = frozenset(
@@ -43,116 +45,61 @@ LABELS = frozenset(
         *(f"torch.{name}" for name in DTYPES),
         *("torch.Tensor", "torch.nn.parameter.Parameter", "numpy.ndarray"),
         *(f"builtins.{name}" for name in ("object", "int", "float", "str", "bool")),
+        *(name for names in CLASSES.values() for name in names),
     )
 )
 
 # Classes whose objects become placeholders.
-INERT = ("argparse.Namespace", "torch.device")
+INERT = inert_names()
+
+# Classes whose objects become dicts.
+DICTS = frozenset(
+    (
+        *("builtins.dict", "collections.OrderedDict", "collections.Counter", "collections.defaultdict"),
+        *(name for names in DICT_CLASSES.values() for name in names),
+    )
+)
 
 
-# Tensors of torch.
+def known_name(module: Any, name: Any) -> Global:
+    """The label for a name that a file asks for; `name` may have dots.
+
+    Raises:
+        Refused: it is none of ours.
+    """
+    if not isinstance(name, str) or not isinstance(module, str):
+        raise Refused("a class name that is not text; refused")
+    for part in (module, name):
+        if len(part) > MAX_NAME_LENGTH:  # before they are joined, which would make copies
+            raise Refused(f"asks for {shown(part)}; refused. {ALLOWED_HINT}")
+    asked = f"{module}.{name}"
+    full = PYTHON_2_TYPES.get(asked, f"{MODULES.get(module, module)}.{name}")
+    if full not in CALLS and full not in LABELS:
+        if full.startswith("torch.nn.modules."):
+            raise Refused(
+                f"asks for {shown(full)}: a whole pickled model; refused. Save its state dict alone."
+            )
+        raise Refused(f"asks for {shown(full)}; refused. {ALLOWED_HINT}")
+    return Global(full)
 
 
-def _tensor(budget: Budget, args: Args) -> TensorRef:
-    storage, offset, shape, strides = args[:4]
-    if not isinstance(storage, Storage):
-        raise Refused("a tensor without a storage; refused")
-    return TensorRef(storage, shape, strides, offset=offset)
+def new_object(budget: Budget, name: str, args: Args) -> Any:
+    """What the class `name` makes for NEWOBJ, which calls its `__new__` alone.
+
+    Raises:
+        Refused: it is called with what it may not have, or is only a label.
+    """
+    if name in DICTS:
+        return {}  # `dict.__new__` looks at no argument; the items follow
+    return call(budget, name, args)
 
 
-def _tensor_v3(budget: Budget, args: Args) -> TensorRef:
-    # An untyped storage with the dtype beside it: kinds younger than the typed storages.
-    storage, dtype = args[0], args[6]
-    name = dtype.name.removeprefix("torch.") if isinstance(dtype, Global) else ""
-    if not isinstance(storage, Storage) or storage.dtype != "uint8" or name not in DTYPES:
-        raise Refused("a tensor without an untyped storage and a dtype; refused")
-    typed = replace(storage, dtype=name, num_elements=storage.num_elements // element_size(name))
-    return _tensor(budget, (typed, *args[1:4]))
-
-
-def _parameter(budget: Budget, args: Args) -> TensorRef:
-    if not isinstance(args[0], TensorRef):
-        raise Refused("a parameter without a tensor; refused")
-    return args[0]
-
-
-_REBUILDS: dict[str, Callable[[Budget, Args], TensorRef]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_v3,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter,
-}
-
-
-def _from_type(budget: Budget, args: Args) -> TensorRef:
-    function, _, inner = args[:3]
-    make = _REBUILDS.get(function.name) if isinstance(function, Global) else None
-    if make is None or not isinstance(inner, tuple):
-        raise Refused("a tensor of another class; refused")
-    return make(budget, inner)
-
-
-# Arrays of numpy.
-
-
-class NumpyDtype:
-    """A numpy dtype in the making: BUILD brings its byte order."""
-
-    __slots__ = ("big", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.big = False
-
-
-def _dtype(budget: Budget, args: Args) -> NumpyDtype:
-    code = str(args[0]) if isinstance(args[0], str) else ""
-    if code.lstrip("<>|=").startswith("O"):
-        raise Refused(f"asks for a numpy array of objects; refused. {ALLOWED_HINT}")
-    if code == "b1":
-        return NumpyDtype("bool")
-    known = {value: name for name, value in DTYPES.items() if name not in ("bool", "bfloat16")}
-    if code not in known:
-        raise Refused(f"asks for the numpy dtype {shown(code)!r}; refused. {ALLOWED_HINT}")
-    return NumpyDtype(known[code])
-
-
-def _new_array(budget: Budget, args: Args) -> TensorRef:
-    # numpy makes an empty array and fills it by BUILD.
-    return TensorRef(Storage("uint8", 0, lambda start, count: b""), (0,), (1,))
-
-
-def fill_array(budget: Budget, target: TensorRef, state: Any) -> None:
-    """What BUILD does to a new numpy array. Raises Refused for a state that is none."""
-    _, shape, dtype, fortran, raw = state
-    target.become(_array_of(_array_bytes(budget, raw), dtype, shape, fortran=bool(fortran)))
-
-
-def _from_buffer(budget: Budget, args: Args) -> TensorRef:
-    raw, dtype, shape, order = args
-    return _array_of(raw, dtype, shape, fortran=order == "F")
-
-
-def _scalar(budget: Budget, args: Args) -> Any:
-    dtype, raw = args
-    return _array_of(_array_bytes(budget, raw), dtype, (), fortran=False).read().item()
-
-
-def _array_bytes(budget: Budget, raw: Any) -> Any:
-    # Python 2 pickled bytes as text.
-    return _encode(budget, (raw, "latin-1")) if isinstance(raw, str) else raw
-
-
-def _array_of(raw: Any, dtype: Any, shape: Any, *, fortran: bool) -> TensorRef:
-    if not isinstance(dtype, NumpyDtype) or not isinstance(raw, bytes) or not isinstance(shape, tuple):
-        raise Refused("a numpy array without dtype, shape and bytes; refused")
-    count, rest = divmod(len(raw), element_size(dtype.name))
-    storage = Storage(dtype.name, count, lambda start, size: raw[start : start + size], dtype.big)
-    array = TensorRef(storage, shape, contiguous_strides(shape, fortran=fortran))
-    if rest or math.prod(shape) != count:
-        raise Refused(f"a numpy array of shape {shape} with {len(raw):,} bytes; refused")
-    return array
+def call(budget: Budget, name: str, args: Args) -> Any:
+    """What is made when the file calls `name`. Raises Refused as `new_object`."""
+    make = CALLS.get(name)
+    if make is None:
+        raise Refused(f"calls {shown(name)}; refused. {ALLOWED_HINT}")
+    return make(budget, args)
 
 
 # Plain values.
@@ -163,8 +110,7 @@ def _encode(budget: Budget, args: Args) -> bytes:
     text, codec = args
     if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
         raise Refused("bytes from another codec than latin-1; refused")
-    budget.spend_bytes(len(text))
-    return text.encode("latin-1")
+    return encode_latin(budget, text)
 
 
 def _bytes(budget: Budget, args: Args) -> bytes:
@@ -175,6 +121,8 @@ def _bytes(budget: Budget, args: Args) -> bytes:
 
 def _complex(budget: Budget, args: Args) -> complex:
     real, imaginary = args
+    if not isinstance(real, int | float) or not isinstance(imaginary, int | float):
+        raise Refused("a complex number that is not made of two numbers; refused")  # float() reads long texts
     return complex(float(real), float(imaginary))
 
 
@@ -188,49 +136,67 @@ def _items(budget: Budget, args: Args) -> list[Any]:
 
 
 def _mapping(budget: Budget, args: Args) -> dict[Any, Any]:
+    result: dict[Any, Any] = {}
     if args and isinstance(args[0], dict):
         budget.spend_steps(len(args[0]))
-        return dict(args[0])
+        add_items(budget, result, args[0].items())  # not dict(): numbers are counted again
+        return result
     pairs = _items(budget, args)
     if any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in pairs):
         raise Refused("a dict that is not made of pairs; refused")
-    result: dict[Any, Any] = {}
-    add_items(result, ((pair[0], pair[1]) for pair in pairs))
+    add_items(budget, result, ((pair[0], pair[1]) for pair in pairs))
     return result
+
+
+def _set(budget: Budget, args: Args) -> set[Any]:
+    return add_elements(budget, set(), _items(budget, args))
+
+
+# Objects and functions of others.
 
 
 def _inert(name: str) -> Constructor:
     return lambda budget, args: Inert(name, args)
 
 
-def _reconstructor(budget: Budget, args: Args) -> Inert:
-    # How protocols 0 and 1 make an object of a plain class.
-    if not isinstance(args[0], Global) or args[0].name not in INERT:
+def _reconstructor(budget: Budget, args: Args) -> Any:
+    # How protocols 0 and 1 make an object: a class, the plain type below it, and a value of that type.
+    kind, _, value = args
+    name = kind.name if isinstance(kind, Global) else ""
+    if name in DICTS:
+        return _mapping(budget, (value,))
+    if name not in INERT:
         raise Refused(f"makes an object of another class; refused. {ALLOWED_HINT}")
-    return Inert(args[0].name)
+    return Inert(name, () if value is None else (value,))
+
+
+def _attribute(budget: Budget, args: Args) -> Global:
+    # A function as class or module, and name: it is looked up in the tables here, and nowhere else.
+    owner, name = args
+    place = owner.name if isinstance(owner, Global) else module_of(owner)
+    if place is None:
+        raise Refused(f"asks for an attribute of a {type(owner).__name__}; refused. {ALLOWED_HINT}")
+    return known_name(place, name)
 
 
 CALLS: dict[str, Constructor] = {
-    **_REBUILDS,
-    **{name: _inert(name) for name in INERT},
-    "torch._tensor._rebuild_from_type_v2": _from_type,
+    **TENSORS,
+    **dict.fromkeys(DICTS, _mapping),
+    **{name: _inert(name) for name in (*INERT, IMPORT_MODULE)},
     "torch.Size": lambda budget, args: tuple(_items(budget, args)),
-    "collections.OrderedDict": _mapping,
-    "collections.Counter": _mapping,
-    "collections.defaultdict": lambda budget, args: {},
-    "builtins.dict": _mapping,
+    "collections.defaultdict": lambda budget, args: {},  # its argument makes values, and we make none
+    "collections.deque": lambda budget, args: _items(budget, args[:1]),  # the second is its greatest length
     "builtins.list": _items,
     "builtins.tuple": lambda budget, args: tuple(_items(budget, args)),
-    "builtins.set": lambda budget, args: set(map(checked_key, _items(budget, args))),
-    "builtins.frozenset": lambda budget, args: frozenset(map(checked_key, _items(budget, args))),
+    "builtins.set": _set,
+    "builtins.frozenset": lambda budget, args: frozenset(_set(budget, args)),
     "builtins.bytes": _bytes,
     "builtins.bytearray": _bytes,
     "builtins.complex": _complex,
+    "builtins.getattr": _attribute,
     "copyreg._reconstructor": _reconstructor,
     "_codecs.encode": _encode,
-    "numpy.dtype": _dtype,
-    **{f"numpy.{core}.multiarray._reconstruct": _new_array for core in ("core", "_core")},
-    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
-    **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
+    "dill._dill._create_namedtuple": tuple_class,
+    "dill._dill._get_attr": _attribute,
 }
 """Name to what is made when the file calls it."""

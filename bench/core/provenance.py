@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from bench.core.paths import ROOT
+from bench.core.paths import ROOT, as_text
 from bench.core.records import Provenance
 
 PACKAGES = (
@@ -107,5 +107,5 @@ class Stopwatch:
             platform=platform.platform(),
             packages=self.packages,
             hardware=hardware(),
-            command=tuple(sys.argv),
+            command=tuple(map(as_text, sys.argv)),
         )

@@ -17,11 +17,15 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.core.errors import WeightsError
+from bench.core.file_source import AGAIN, NOT_READ
 from bench.core.pickle_machine import Stream, run
-from bench.core.pickle_values import Inert
-from bench.core.tensor_ref import Refused, Storage
+from bench.core.pickle_values import Global, Inert
+from bench.core.tensor_ref import Refused, Storage, TensorRef
 
 MAX_DEPTH = 64
+
+_CONTAINERS = (list, tuple, dict, Inert)
+_LEAVES = (type(None), bool, int, float, complex, str, bytes, set, frozenset, TensorRef, Global)
 
 # What the machine leans on for a pickle that takes from an empty stack or adds to a number.
 _DAMAGE = (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
@@ -36,33 +40,37 @@ def load_pickle(stream: Stream, where: str, persistent: Callable[[Any], Storage]
         persistent: Gives the storage for a persistent id of torch; without it such ids are refused.
 
     Returns:
-        None, bool, int, float, complex, str, bytes, list, tuple, dict, set, and `TensorRef`, `Inert`,
-        `Global`, nested at most 64 deep. Lists and dicts may be shared inside: walk them by identity.
+        None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, and `TensorRef`,
+        `Inert`, `Global`, nested at most 64 deep. Lists and dicts may be shared inside: walk them by
+        identity.
 
     Raises:
         WeightsError: anything else is asked for, or the pickle is damaged or larger than the limits.
     """
     try:
         value = run(stream, persistent)
-        _check_depth(value)
+        _check_value(value)
     except Refused as reason:
-        raise WeightsError(f"{where}: {reason}") from None
+        advice = f". {NOT_READ}" if str(reason).endswith("refused") else ""
+        raise WeightsError(f"{where}: {reason}{advice}") from None
     except _DAMAGE as cause:
         place = f"byte {stream.position:,} ({type(cause).__name__})"
-        raise WeightsError(
-            f"{where}: damaged pickle at {place}. The file is damaged or was not written by torch."
-        ) from None
+        raise WeightsError(f"{where}: damaged pickle at {place}. {AGAIN}") from None
     return value
 
 
-def _check_depth(root: Any) -> None:
+def _check_value(root: Any) -> None:
     # Breadth first, each container once: linear also where a list holds itself or the same list twice.
     level: list[Any] = [root]
     seen: set[int] = set()
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for value in level:
-            if not isinstance(value, list | tuple | dict | Inert) or id(value) in seen:
+            if not isinstance(value, _CONTAINERS):
+                if not isinstance(value, _LEAVES):  # a dtype, a storage or a class that nothing was made of
+                    raise Refused(f"holds a {type(value).__name__} by itself; refused")
+                continue
+            if id(value) in seen:
                 continue
             seen.add(id(value))
             if isinstance(value, Inert):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, BinaryIO
 
-from bench.core.file_source import FileSource, Span
+from bench.core.file_source import AGAIN, NOT_READ, FileSource, Span
 
 MAX_ENTRIES = 100_000
 MAX_DIRECTORY_BYTES = 32 * 1024**2
@@ -27,7 +27,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _ENCRYPTED = 0x2041  # the flag bits of the three ways to encrypt an entry or its headers
 _FULL = 0xFFFFFFFF  # a short number that says: look into the zip64 field
 
-_DAMAGED = "a damaged zip directory; refused"
+_DAMAGED = f"a damaged zip directory; refused. {AGAIN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +49,21 @@ def read_directory(source: FileSource) -> dict[str, Span]:
     """
     start, size, count = _find_directory(source)
     if count > MAX_ENTRIES or size > MAX_DIRECTORY_BYTES:
-        raise source.error(f"a zip file with {count:,} entries; refused")
+        raise source.error(f"a zip file with {count:,} entries; refused. {NOT_READ}")
     spans: dict[str, Span] = {}
     places: list[tuple[int, int, str]] = []  # (where the entry's header starts, where its data ends, name)
     with source.open() as file:
         for entry in _listed(source, source.read(start, size), count):
             if entry.name in spans:
-                raise source.error(f"the entry {entry.name!r} is there twice; refused")
+                raise source.error(f"the entry {entry.name!r} is there twice; refused. {NOT_READ}")
             begin = _data_start(source, file, entry, limit=start)
             if begin + entry.size > start:
-                raise source.error(f"the entry {entry.name!r} reaches beyond the data; refused")
+                raise source.error(f"the entry {entry.name!r} reaches beyond the data; refused. {AGAIN}")
             places.append((entry.offset, begin + entry.size, entry.name))
             spans[entry.name] = Span(source, begin, entry.size, entry.name, entry.crc)
     for (_, end, name), (offset, _, other) in pairwise(sorted(places)):
         if offset < end:
-            raise source.error(f"the entries {name!r} and {other!r} overlap; refused")
+            raise source.error(f"the entries {name!r} and {other!r} overlap; refused. {NOT_READ}")
     if all(span.crc == 0 for span in spans.values()):
         # torch.serialization.set_crc32_options(False) writes no checksums at all, in any entry.
         for span in spans.values():
@@ -78,13 +78,11 @@ def _find_directory(source: FileSource) -> tuple[int, int, int]:
     tail = source.read(tail_start, tail_size)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > tail_size:
-        raise source.error(
-            "a zip file without its end: the file was cut off. Nothing was loaded. Download it again."
-        )
+        raise source.error(f"a zip file without its end: the file was cut off. {AGAIN}")
     _, disk, first, here, count, size, start, comment = _END.unpack_from(tail, at)
     end = tail_start + at
     if disk or first or here != count or at + _END.size + comment != tail_size:
-        raise source.error("a zip file in parts, or with something behind it; refused")
+        raise source.error(f"a zip file in parts, or with something behind it; refused. {AGAIN}")
     locator_at = end - _END64_LOCATOR.size
     if locator_at >= 0 and source.read(locator_at, 4) == b"PK\x06\x07":
         _, disk, end, disks = _END64_LOCATOR.unpack(source.read(locator_at, _END64_LOCATOR.size))
@@ -95,7 +93,7 @@ def _find_directory(source: FileSource) -> tuple[int, int, int]:
         if found[0] != b"PK\x06\x06" or found[4] or found[5] or here != count or disk or disks > 1:
             raise source.error(_DAMAGED)
     if start + size != end:
-        raise source.error("a zip file whose directory is not where it says; refused")
+        raise source.error(f"a zip file whose directory is not where it says; refused. {AGAIN}")
     return start, size, count
 
 
@@ -115,7 +113,8 @@ def _listed(source: FileSource, data: bytes, count: int) -> Iterator[_Entry]:
         packed, plain, offset = _wide_sizes(source, fields, extra)
         if signature != b"PK\x01\x02" or flags & _ENCRYPTED or method != 0 or packed != plain:
             raise source.error(
-                f"the entry {name!r} is compressed, encrypted or damaged; torch stores entries plain; refused"
+                f"the entry {name!r} is compressed, encrypted or damaged; torch stores entries plain; "
+                f"refused. {NOT_READ}"
             )
         yield _Entry(name, raw_name, offset, plain, crc)
     if position != len(data):
@@ -127,7 +126,7 @@ def _entry_name(source: FileSource, raw: bytes) -> str:
     parts = name.split("/")
     plain = name.isprintable() and "\\" not in name and ":" not in name and "\ufffd" not in name
     if not plain or not name or len(name) > 512 or any(part in ("", ".", "..") for part in parts):
-        raise source.error(f"the zip entry name {name[:80]!a}; refused")
+        raise source.error(f"the zip entry name {name[:80]!a}; refused. {NOT_READ}")
     return name
 
 
@@ -158,9 +157,9 @@ def _data_start(source: FileSource, file: BinaryIO, entry: _Entry, *, limit: int
         file.seek(entry.offset)
         header = file.read(size)
     if len(header) < size:
-        raise source.error("a zip entry outside the file; refused")
+        raise source.error(f"a zip entry outside the file; refused. {AGAIN}")
     signature, _, flags, method, *_, name_size, extra_size = _LOCAL.unpack_from(header)
     plain = signature == b"PK\x03\x04" and not method and not flags & _ENCRYPTED
     if not plain or name_size != len(entry.raw_name) or header[_LOCAL.size :] != entry.raw_name:
-        raise source.error("a zip entry whose two headers differ; refused")
+        raise source.error(f"a zip entry whose two headers differ; refused. {AGAIN}")
     return entry.offset + size + int(extra_size)

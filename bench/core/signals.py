@@ -6,7 +6,9 @@ safe: a checkpoint that is not complete does not exist.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
+import multiprocessing.util  # registers what it does at exit
 import os
 import signal
 import threading
@@ -73,6 +75,23 @@ def leave_stopping_to_the_parent() -> None:
     """For a worker process: stop signals reach the whole group, the parent alone answers them."""
     for number in _WATCHED:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_workers_at_exit() -> None:
+    """For the parent of such workers: kill those that are left when it ends.
+
+    Python asks the children that are left to terminate and waits for them; these do not hear it.
+    """
+    atexit.unregister(_kill_children)
+    # What is registered last runs first, and Python's own is registered when multiprocessing is imported.
+    atexit.register(_kill_children)
+
+
+def _kill_children() -> None:
+    # torch's handler would report each as a worker that failed.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def leave_with_the_parent() -> None:

@@ -85,7 +85,8 @@ class TensorRef:
                 f"a tensor of shape {self.shape} needs elements {offset:,} to {end:,} "
                 f"of a storage of {storage.num_elements:,}; refused"
             )
-        if math.prod(shape) > max(storage.num_elements, MAX_EXPANDED):
+        # Axes of length 0 apart: numpy cannot make an array of (0, 2**61) either.
+        if math.prod(filter(None, shape)) > max(storage.num_elements, MAX_EXPANDED):
             raise Refused(
                 f"a tensor of shape {self.shape} over a storage of {storage.num_elements:,}; refused"
             )
@@ -100,6 +101,16 @@ class TensorRef:
         """Be what `other` is: numpy pickles an empty array first, and what is in it later."""
         self.shape = other.shape
         self._storage, self._strides, self._offset = other._storage, other._strides, other._offset
+
+    def transposed(self, axes: Sequence[int]) -> TensorRef:
+        """The same values with the axes in another order, as numpy's `transpose` gives them."""
+        shape, strides = ([values[axis] for axis in axes] for values in (self.shape, self._strides))
+        return TensorRef(self._storage, shape, strides, offset=self._offset)
+
+    def squeezed(self) -> TensorRef:
+        """The same values without the axes of length one."""
+        kept = [axis for axis, length in enumerate(self.shape) if length != 1]
+        return self.transposed(kept)
 
     @property
     def dtype(self) -> str:
@@ -126,7 +137,12 @@ class TensorRef:
         flat = np.frombuffer(raw, dtype=code)
         if 0 in self.shape:
             flat = np.zeros(1, dtype=code)  # as_strided wants something to stand on
-        steps = tuple(stride * width for stride in self._strides)
+        # Where there is no step to take, a stride may be any number, also one too large for numpy.
+        moves = 0 not in self.shape
+        steps = tuple(
+            stride * width if moves and n > 1 else 0
+            for n, stride in zip(self.shape, self._strides, strict=True)
+        )
         view = np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
         values = np.array(view, dtype=code.newbyteorder("="), order="C")
         if self.dtype == "bfloat16":
@@ -136,7 +152,13 @@ class TensorRef:
 
 
 def contiguous_strides(shape: Sequence[int], *, fortran: bool = False) -> tuple[int, ...]:
-    """Strides, in elements, of an array without gaps: last axis fastest, or the first for `fortran`."""
+    """Strides, in elements, of an array without gaps: last axis fastest, or the first for `fortran`.
+
+    Raises:
+        Refused: more than 32 axes, whose product could take minutes.
+    """
+    if len(shape) > MAX_DIMS:
+        raise Refused(f"a tensor of {len(shape)} dimensions; at most {MAX_DIMS} are read")
     strides: list[int] = []
     step = 1
     for length in shape if fortran else reversed(shape):

@@ -17,16 +17,15 @@ from pydantic import ValidationError
 
 from bench.core.atomic import write_bytes
 from bench.core.card import Card, hash_tensors
+from bench.core.card_file import CARD_KEY
 from bench.core.errors import WeightsError
 from bench.core.file_source import FileSource, Span
 from bench.core.safe_json import parse_json
 from bench.core.tensor_ref import Refused, Storage, TensorRef, contiguous_strides, element_size
 from bench.core.torch_file import LEGACY_START, read_pickle, read_torch_legacy, read_torch_zip
 
-CARD_KEY = "transfer_bench.card"
-
-# Ours is 30 kB; one of ten thousand tensors 1.5 MB. The format's own limit of 100 MB would take seconds.
-MAX_HEADER_BYTES = 16 * 1024**2
+# Ours is 30 kB; one of ten thousand tensors 1.5 MB. A header of 14 MB takes 2 s and 380 MB.
+MAX_HEADER_BYTES = 4 * 1024**2
 _CHUNK = 1024**2
 
 # Source: safetensors README, "Format"; torch's names for the element types.
@@ -85,22 +84,36 @@ def read_checkpoint(path: Path) -> dict[Any, Any]:
             the plain classes listed in `docs/weights.md`.
     """
     source = FileSource(path)
-    value = _reader_for(source)(source)
+    value = _READERS[_kind(source)](source)
     if not isinstance(value, dict):
         raise source.error(f"holds a {type(value).__name__}; expected a dict with tensors")
     return value
 
 
-def _reader_for(source: FileSource) -> Callable[[FileSource], Any]:
+def checkpoint_kind(path: Path) -> str:
+    """Which kind of file a checkpoint is, for people. Raises WeightsError for a kind that is not read."""
+    return _kind(FileSource(path))
+
+
+_READERS: dict[str, Callable[[FileSource], Any]] = {
+    "torch zip": read_torch_zip,
+    "torch before 1.6": read_torch_legacy,
+    "pickle": lambda source: read_pickle(Span(source, 0, source.size)),
+    "safetensors": lambda source: _read_safetensors(source)[0],
+}
+
+
+def _kind(source: FileSource) -> str:
+    """A key of `_READERS`, from the first bytes."""
     start = source.read(0, min(source.size, 512))
     if start.startswith(b"PK"):
-        return read_torch_zip
+        return "torch zip"
     if len(start) > 8 and start[8:9] == b"{":
-        return lambda source: _read_safetensors(source)[0]
+        return "safetensors"
     if start.startswith(LEGACY_START):
-        return read_torch_legacy
+        return "torch before 1.6"
     if start[:1] == b"\x80" or start[:2] in (b"(d", b"}q", b"cc"):
-        return lambda source: read_pickle(Span(source, 0, source.size))
+        return "pickle"
     raise source.error(f"{_what_else(start)}; expected a file of torch.save or safetensors")
 
 
@@ -201,7 +214,7 @@ def _card_of(source: FileSource, metadata: dict[str, str]) -> Card | None:
 def read_weights(path: Path) -> Weights:
     """Read our own file, and hold its tensors against its card.
 
-    That they are the tensors of a ResNet-50 is for `transfer.adapters.audit.load_backbone` to say.
+    That they are the tensors of a ResNet-50 is for `transfer.adapters.load.load_backbone` to say.
 
     Raises:
         WeightsError: not a file of ours, damaged, or its tensors are not those of its card.

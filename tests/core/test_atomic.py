@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from bench.core import atomic
 from bench.core.errors import DiskError
+from tests.faults import rig
 
 
 def everything(folder: Path) -> set[str]:
@@ -37,6 +39,149 @@ def test_create_never_replaces(tmp_path: Path) -> None:
         atomic.create_bytes(tmp_path / "link", b"second")
     assert (tmp_path / "file").read_bytes() == b"first"
     assert everything(tmp_path) == {"file", "link"}
+
+
+def test_a_finished_file_is_moved_in(tmp_path: Path) -> None:
+    for data in (b"first", b"second"):
+        (tmp_path / "arrived").write_bytes(data)
+        atomic.move_in(tmp_path / "arrived", tmp_path / "file")
+        assert everything(tmp_path) == {"file"}
+        assert (tmp_path / "file").read_bytes() == data
+    (tmp_path / "arrived").write_bytes(b"third")
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    for place in ("folder", "file/x", "missing/x"):
+        with pytest.raises(DiskError, match=place):
+            atomic.move_in(tmp_path / "arrived", tmp_path / place)
+    assert (tmp_path / "arrived").read_bytes() == b"third"
+    assert (tmp_path / "file").read_bytes() == b"second"
+
+
+SET = ("card", "config", "weights")
+OLD = {name: b"old " * 1000 + name.encode() for name in SET}
+NEW = {name: b"new " * 2000 + name.encode() for name in SET}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What a reader finds: temporary names are none of his."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def write_set(folder: Path) -> None:
+    atomic.write_files({folder / name: data for name, data in NEW.items()})
+
+
+def prepare_set(folder: Path, there: tuple[str, ...]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in there:
+        atomic.write_bytes(folder / name, OLD[name])
+
+
+@pytest.mark.parametrize("there", [(), ("weights",), ("card", "weights"), SET])
+def test_several_files_are_written_and_replaced(tmp_path: Path, there: tuple[str, ...]) -> None:
+    prepare_set(tmp_path / "a" / "b", there)
+    write_set(tmp_path / "a" / "b")
+    assert contents(tmp_path / "a" / "b") == NEW
+    assert everything(tmp_path) == {"a", "a/b", *(f"a/b/{name}" for name in SET)}
+
+
+@pytest.mark.parametrize("there", [(), ("weights",), SET])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_of_several_files_all_change_or_none(
+    tmp_path: Path, there: tuple[str, ...], error: BaseException
+) -> None:
+    folder = tmp_path / "place"
+    before = {name: OLD[name] for name in there}
+    for point in range(1000):
+        prepare_set(folder, there)
+        calls: list[str] = []
+
+        def fail(call: str, point: int = point, calls: list[str] = calls) -> None:
+            if call in rig.MAY_BE_FULL:
+                calls.append(call)
+                if len(calls) == point + 1:
+                    raise error
+
+        try:
+            with rig.hooked(fail):
+                write_set(folder)
+        except (DiskError, KeyboardInterrupt):
+            found = contents(folder) if folder.exists() else {}
+            # A key pressed after the last rename comes too late.
+            assert found == before or (found == NEW and isinstance(error, KeyboardInterrupt)), calls
+            if found == before:
+                assert everything(tmp_path) == (
+                    {"place", *(f"place/{name}" for name in there)} if there else set()
+                )
+        else:
+            assert contents(folder) == NEW, f"the failure of {calls[point:]} was not told"
+        if len(calls) <= point:
+            assert point >= 15
+            return
+    pytest.fail("the work does not end")
+
+
+@pytest.mark.parametrize("there", [(), ("card", "weights"), SET])
+def test_the_last_of_several_files_is_never_there_beside_others(
+    tmp_path: Path, there: tuple[str, ...]
+) -> None:
+    """Killed at any call: the old set, the new one, or no weights; and the old ones are not lost."""
+    folder = tmp_path / "place"
+    before = {name: OLD[name] for name in there}
+
+    def look() -> str:
+        found = contents(folder) if folder.exists() else {}
+        if found == NEW:
+            return "new"
+        kept = {path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        if not set(before.values()) <= kept:
+            return "lost"
+        return "old" if found == before else "mixed" if "weights" in found else "without"
+
+    states = rig.crash_points(lambda: prepare_set(folder, there), lambda: write_set(folder), look)
+    assert set(states) == {"old", "without", "new"}
+    assert [state for state, last in zip(states, ["", *states], strict=False) if state != last] == [
+        "old", "without", "new",
+    ]  # fmt: skip
+
+
+def test_several_files_and_wrong_places(tmp_path: Path) -> None:
+    (tmp_path / "config" / "full").mkdir(parents=True)
+    atomic.write_bytes(tmp_path / "weights", b"mine")
+    with pytest.raises(DiskError, match="config"):
+        write_set(tmp_path)
+    with pytest.raises(DiskError, match="weights"):
+        write_set(tmp_path / "weights")
+    with pytest.raises(DiskError, match="too long"):
+        atomic.write_files({tmp_path / "a": b"1", tmp_path / ("x" * 300): b"2"})
+    assert everything(tmp_path) == {"config", "config/full", "weights"}
+    with pytest.raises(ValueError, match="unpack"):
+        atomic.write_files({tmp_path / "a": b"1", tmp_path / "b" / "a": b"2"})
+
+
+def test_of_several_files_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "weights").symlink_to("mine")
+    (tmp_path / "card").symlink_to("nowhere")
+    write_set(tmp_path)
+    assert contents(tmp_path) == NEW | {"mine": b"mine"}
+    assert not (tmp_path / "weights").is_symlink()
+
+
+def test_a_folder_for_what_fails_goes_again(tmp_path: Path) -> None:
+    def work(put: str) -> None:
+        with atomic.folder_for(tmp_path / "a" / "b" / "c"):
+            if put:
+                atomic.write_bytes(tmp_path / put, b"x")
+            raise KeyboardInterrupt
+
+    (tmp_path / "a").mkdir()
+    for put, left in (("", {"a"}), ("a/b/x", {"a", "a/b", "a/b/x"})):
+        with pytest.raises(KeyboardInterrupt):
+            work(put)
+        assert everything(tmp_path) == left
+    with atomic.folder_for(tmp_path / "d"):
+        pass
+    assert everything(tmp_path) == {"a", "a/b", "a/b/x", "d"}
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import DataError, StoreError
-from bench.core.paths import CONFIGS, PUBLISHED, file_size, inside, safe_name
+from bench.core.paths import CONFIGS, PUBLISHED, as_text, file_size, inside, safe_name
 
 LEAVING = [
     "",
@@ -160,3 +160,7 @@ def test_only_regular_files_have_a_size(tmp_path: Path) -> None:
 def test_the_folders_of_the_project_are_there() -> None:
     assert (CONFIGS / "transfer").is_dir()
     assert (PUBLISHED / "results.csv").is_file()
+
+
+def test_a_name_of_stray_bytes_can_be_written() -> None:
+    assert as_text(os.fsdecode(b"b\xffd \xc3\xa4")) == "b\\xffd ä"

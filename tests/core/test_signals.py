@@ -95,3 +95,36 @@ with watch() as stop:
             assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 75
+
+
+def test_a_parent_ends_although_its_workers_hear_no_signal() -> None:
+    """Python waits at exit for children it has sent SIGTERM to."""
+    script = (
+        "import multiprocessing, sys, time\n"
+        "from bench.core import signals\n"
+        "def work(started):\n"
+        "    signals.leave_stopping_to_the_parent()\n"
+        "    started.set()\n"
+        "    time.sleep(60)\n"
+        "context = multiprocessing.get_context('fork')\n"
+        "started = context.Event()\n"
+        "child = context.Process(target=work, args=(started,), daemon=True)\n"
+        "child.start()\n"
+        "started.wait()\n"
+        "if sys.argv[1] == 'kill':\n"
+        "    signals.end_workers_at_exit()\n"
+        "print(child.pid, flush=True)\n"
+        "sys.exit(3)\n"
+    )
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run([*command, "kill"], capture_output=True, timeout=20, check=False)
+    assert ended.returncode == 3
+    waiting = subprocess.Popen([*command, "wait"], stdout=subprocess.PIPE)
+    assert waiting.stdout is not None
+    child = int(waiting.stdout.readline())
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(timeout=2)
+    for process in (child, waiting.pid):
+        os.kill(process, signal.SIGKILL)
+    waiting.wait()
+    waiting.stdout.close()

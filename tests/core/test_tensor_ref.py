@@ -46,6 +46,8 @@ def test_become_takes_everything_over() -> None:
         ((2,), (-1,), 1, "no counts"),
         ((True,), (1,), 0, "no counts"),
         ((2**40,), (0,), 0, "over a storage of 4"),
+        ((0, 2**61), (1, 1), 0, "over a storage of 4"),
+        ((2**61, 2**61, 0), (1, 1, 1), 0, "over a storage of 4"),
         ((1,) * 33, (1,) * 33, 0, "33 dimensions"),
         ((1,), (1, 1), 0, "1 dimensions and 2 strides"),
     ],
@@ -59,6 +61,20 @@ def test_strides_are_those_of_numpy() -> None:
     for shape in [(), (3,), (2, 3, 4)]:
         assert contiguous_strides(shape) == np.zeros(shape, dtype=np.uint8).strides
         assert contiguous_strides(shape, fortran=True) == np.zeros(shape, dtype=np.uint8, order="F").strides
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "values"),
+    [((1, 4), (2**61, 1), [[0, 1, 2, 3]]), ((1,), (2**61,), [0]), ((0, 3), (2**61, 2**61), []), ((), (), 0)],
+)
+def test_strides_that_take_no_step(shape: tuple[int, ...], strides: tuple[int, ...], values: Any) -> None:
+    read = TensorRef(_storage(np.arange(4, dtype=np.float32)), shape, strides).read()
+    assert (read.shape, read.tolist()) == (shape, values)
+
+
+def test_strides_of_too_many_axes_are_not_worked_out() -> None:
+    with pytest.raises(Refused, match="400000 dimensions"):
+        contiguous_strides((2,) * 400_000)
 
 
 def test_element_sizes_are_those_of_torch() -> None:

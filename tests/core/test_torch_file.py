@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.utilities.data import AttributeDict
+from mmengine.logging import HistoryBuffer
+from omegaconf import OmegaConf
+from yacs.config import CfgNode
 
 from bench.core.errors import WeightsError
 from bench.core.pickle_values import Inert
@@ -110,6 +115,32 @@ def test_harmless_objects_are_inert(tmp_path: Path) -> None:
     assert read["opt"].state == vars(options)
     assert read["device"].name == "torch.device"
     assert read["size"] == (2, 3)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_checkpoint_with_configs_and_logs(tmp_path: Path, new_format: bool) -> None:
+    content = {
+        "state_dict": AttributeDict(w=torch.ones(2)),
+        "hyper_parameters": OmegaConf.create({"optimizer": {"lr": 0.1}, "gpus": [0, 1]}),
+        "message_hub": {"log_scalars": OrderedDict(loss=HistoryBuffer([0.5], [1]))},
+        "config": CfgNode({"MODEL": CfgNode({"DROP": 0.1})}),
+        "callbacks": {"ModelCheckpoint": {"dirpath": Path("/runs"), "best": torch.tensor(3.0)}},
+    }
+    torch.save(content, tmp_path / "x.ckpt", _use_new_zipfile_serialization=new_format)
+    read = read_checkpoint(tmp_path / "x.ckpt")
+    assert read["state_dict"]["w"].read().tolist() == [1, 1]
+    assert read["hyper_parameters"].name == "omegaconf.dictconfig.DictConfig"
+    assert read["config"] == {"MODEL": {"DROP": 0.1}}
+    assert read["message_hub"]["log_scalars"]["loss"].state["_log_history"].read().tolist() == [0.5]
+    assert read["callbacks"]["ModelCheckpoint"]["best"].read() == 3
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_whole_model_is_refused(tmp_path: Path, new_format: bool) -> None:
+    model = {"model": torch.nn.Sequential(torch.nn.Linear(2, 2))}
+    torch.save(model, tmp_path / "x.pth", _use_new_zipfile_serialization=new_format)
+    with pytest.raises(WeightsError, match=r"asks for torch\.nn\.modules\.container\.Sequential.*state dict"):
+        read_checkpoint(tmp_path / "x.pth")
 
 
 def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def _weights() -> Weights:
         layout="moco",
         encoder="module.encoder_q.",
         tensors_sha256=hash_tensors(tensors),
-        input=InputSpec(channel_order="bgr"),
+        input=InputSpec(channel_order="bgr", mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395)),
         notes=("naïve",),
     )
     return Weights(card, tensors)
@@ -146,7 +146,7 @@ def test_the_name_says_nothing(tmp_path: Path) -> None:
 
 
 def test_torch_is_not_imported() -> None:
-    modules = "bench.core.weights, transfer.adapters.audit, transfer.adapters.detectron2"
+    modules = "bench.core.weights, transfer.adapters.load, transfer.adapters.detectron2"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"

@@ -183,6 +183,7 @@ def forged_pickles(canary: Path) -> dict[str, tuple[bytes, str]]:
         ),
         "negative_offset": (torch_zip(state(tensor(offset=-1))), "no counts"),
         "far_offset": (torch_zip(state(tensor(offset=2**40))), "of a storage of 4"),
+        "empty_shape": (torch_zip(state(tensor(shape=(0, 2**61), strides=(1, 1)))), "over a storage of 4"),
         "near_offset": (torch_zip(state(tensor(offset=1))), "of a storage of 4"),
         "negative_stride": (torch_zip(state(tensor(offset=3, strides=(-1,)))), "no counts"),
         "long_stride": (torch_zip(state(tensor(strides=(2,)))), "of a storage of 4"),

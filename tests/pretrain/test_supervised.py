@@ -11,7 +11,7 @@ from bench.core.paths import CONFIGS
 from bench.core.weights import read_weights, write_weights
 from bench.synth.generate import Counts, generate
 from pretrain.supervised import SupervisedConfig, pretrain_supervised
-from transfer.adapters.audit import load_backbone
+from transfer.adapters.load import load_backbone
 
 TOY = ("steps=3", "batch_size=4", "image_px=32", "warmup_steps=1", "crop_padding_px=2")
 NAME = "resnet50.supervised_toy"

@@ -97,7 +97,7 @@ def test_the_hash_is_shown_also_where_the_other_file_is_in_another_table() -> No
 
 
 def test_the_same_tensors_fed_in_another_way_are_another_row() -> None:
-    bgr = InputSpec(channel_order="bgr")
+    bgr = InputSpec(channel_order="bgr", mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395))
     records = [make_record("resnet50.moco", 0), make_record("resnet50.moco", 1, spec=bgr)]
     (table,) = leaderboards(records)
     assert [len(row.trials) for row in table.rows] == [1, 1]

@@ -10,10 +10,15 @@ import pickle
 
 import numpy as np
 
+from bench.core.card_file import CARD_KEY
 from bench.core.weights import Weights
 from transfer.adapters.keymap import DETECTRON2_NAMES, SHAPES, DetectorVariant, engine_name
 
 AUTHOR = "transfer-bench"
+
+# Source: numpy/numpy numpy/core/multiarray.py, the comment on old pickle files.
+_NEW_NAME = b"cnumpy._core.multiarray\n_reconstruct\n"
+_OLD_NAME = b"cnumpy.core.multiarray\n_reconstruct\n"
 
 
 def to_detectron2(weights: Weights) -> dict[str, np.ndarray]:
@@ -38,10 +43,19 @@ def detectron2_pkl(weights: Weights) -> bytes:
     """The content of a `.pkl` that stock Detectron2 takes as MODEL.WEIGHTS; the caller writes it.
 
     With `__author__` its checkpointer does not take the file for Caffe2's; `matching_heuristics` makes it
-    find the place of each name by its end (`res5.0.conv1.weight` in `roi_heads.res5.0.conv1.weight`).
+    find the place of each name by its end (`res5.0.conv1.weight` in `roi_heads.res5.0.conv1.weight`). At
+    the card it does not look.
 
     Source: detectron2/checkpoint/detection_checkpoint.py, `_load_file`.
     """
-    content = {"model": to_detectron2(weights), "__author__": AUTHOR, "matching_heuristics": True}
-    # Protocol 4: the newest that Python 3.6, which old Detectron2 set-ups still run, can read.
-    return pickle.dumps(content, protocol=4)
+    content = {
+        "model": to_detectron2(weights),
+        "__author__": AUTHOR,
+        "matching_heuristics": True,
+        CARD_KEY: weights.card.model_dump_json(),
+    }
+    # Protocol 3: any Python 3 reads it, and no frame lengths are in the way of the change of name below.
+    data = pickle.dumps(content, protocol=3)
+    # NumPy 2 names its own new home, which NumPy before 1.26 does not have; old Detectron2 set-ups run with
+    # such. The old name is kept for pickles by every NumPy. It comes once, before the first array's values.
+    return data.replace(_NEW_NAME, _OLD_NAME, 1)

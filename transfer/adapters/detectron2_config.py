@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from bench.core.card import InputSpec
+import numpy as np
+
+from bench.core.card import Card, InputSpec
 from bench.core.errors import WeightsError
 from transfer.protocols.detection import DetectionProtocol
 
@@ -23,6 +26,60 @@ def check_input(spec: InputSpec) -> None:
             f"these weights expect {spec.padding} padding, Detectron2's ResNet pads as PyTorch does; "
             "its features would shift by a pixel"
         )
+
+
+def pixel_settings(spec: InputSpec) -> dict[str, Any]:
+    """What Detectron2 must be told of the weights, as "A.B": value; the rest is for the protocol.
+
+    Mean and std are on the 0-255 scale, in the order of INPUT.FORMAT.
+
+    Source: detectron2 `config/defaults.py`, whose own values are those of the MSRA weights.
+    """
+    return {
+        "MODEL.PIXEL_MEAN": list(spec.mean),
+        "MODEL.PIXEL_STD": list(spec.std),
+        "MODEL.RESNETS.DEPTH": 50,
+        "MODEL.RESNETS.STRIDE_IN_1X1": spec.stride_in == "1x1",
+        "INPUT.FORMAT": spec.channel_order.upper(),
+    }
+
+
+def config_yaml(card: Card, file_name: str) -> tuple[str, str]:
+    """(`.yaml`, text) with the settings of `pixel_settings` and the file.
+
+    It has to be merged last; as `_BASE_` it is overruled. Every string from a card or a file name is quoted.
+    """
+    lines = [
+        f"# From the card of the weights {json.dumps(card.name)}.",
+        "# Merge it last, cfg.merge_from_file, over your config; as _BASE_ of it, your values would win.",
+        "# PIXEL_MEAN, PIXEL_STD: on the 0-255 scale, in the order of FORMAT.",
+        "# STRIDE_IN_1X1: where these weights have a stage's stride; the wrong place loads without a word.",
+        "# WEIGHTS: a path as seen from where the training starts.",
+    ]
+    if card.input.padding != "pytorch":
+        lines.append("# These weights expect TensorFlow's SAME padding; Detectron2 pads as PyTorch does.")
+    tree: dict[str, Any] = {"VERSION": 2, "MODEL": {"WEIGHTS": file_name}}
+    for key, value in pixel_settings(card.input).items():
+        node = tree
+        *path, last = key.split(".")
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return ".yaml", "\n".join([*lines, *_yaml(tree, "")]) + "\n"
+
+
+def _yaml(tree: dict[str, Any], indent: str) -> list[str]:
+    lines = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", *_yaml(value, f"{indent}  ")]
+        elif isinstance(value, list):
+            # YAML 1.1 takes 1e-05 for a word: digits alone, as many as the number has.
+            numbers = [np.format_float_positional(number, trim="0") for number in value]
+            lines.append(f"{indent}{key}: [{', '.join(numbers)}]")
+        else:
+            lines.append(f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}")
+    return lines
 
 
 def detectron2_config(
@@ -58,13 +115,10 @@ def detectron2_config(
         "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
         "MODEL.WEIGHTS": weights_file,
         "MODEL.MASK_ON": False,
-        "MODEL.PIXEL_MEAN": list(spec.mean),
-        "MODEL.PIXEL_STD": list(spec.std),
+        **pixel_settings(spec),
         "MODEL.BACKBONE.NAME": "build_resnet_backbone",
         "MODEL.BACKBONE.FREEZE_AT": model.freeze_at,
-        "MODEL.RESNETS.DEPTH": 50,
         "MODEL.RESNETS.NORM": model.norm,
-        "MODEL.RESNETS.STRIDE_IN_1X1": spec.stride_in == "1x1",
         "MODEL.RESNETS.OUT_FEATURES": ["res4"],
         "MODEL.ANCHOR_GENERATOR.SIZES": [list(model.anchor_sizes_px)],
         "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(model.anchor_aspect_ratios)],
@@ -83,7 +137,6 @@ def detectron2_config(
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": model.test_score_threshold,
         "MODEL.ROI_HEADS.NMS_THRESH_TEST": model.test_nms_iou,
         "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": model.roi_pool_resolution,
-        "INPUT.FORMAT": spec.channel_order.upper(),
         "INPUT.MIN_SIZE_TRAIN": list(pixels.train_short_sides_px),
         "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
         "INPUT.MAX_SIZE_TRAIN": pixels.train_max_side_px,

@@ -9,6 +9,7 @@ detectron2/modeling/roi_heads/roi_heads.py, Res5ROIHeads (where the parts live i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Literal
 
@@ -29,10 +30,10 @@ def _conv_and_norm(conv: str, norm: str, out: int, into: int, kernel: int) -> di
     return shapes
 
 
-def _resnet50() -> dict[str, Shape]:
+def _bottleneck_resnet(stages: tuple[int, ...]) -> dict[str, Shape]:
     shapes = _conv_and_norm("conv1", "bn1", STEM_WIDTH, 3, 7)
     into = STEM_WIDTH
-    for stage, blocks in enumerate(STAGES, start=1):
+    for stage, blocks in enumerate(stages, start=1):
         width = STEM_WIDTH * 2 ** (stage - 1)
         for block in range(blocks):
             at = f"layer{stage}.{block}"
@@ -46,18 +47,29 @@ def _resnet50() -> dict[str, Shape]:
     return shapes
 
 
-SHAPES: MappingProxyType[str, Shape] = MappingProxyType(_resnet50())
+SHAPES: MappingProxyType[str, Shape] = MappingProxyType(_bottleneck_resnet(STAGES))
 """torchvision name to shape: 53 convolutions and 53 norms of four tensors each, 265 in all."""
 
-COUNTERS = frozenset(
-    name.removesuffix("running_mean") + "num_batches_tracked"
-    for name in SHAPES
-    if name.endswith("running_mean")
-)
+
+def _counters(names: Iterable[str]) -> frozenset[str]:
+    means = (name for name in names if name.endswith("running_mean"))
+    return frozenset(name.removesuffix("running_mean") + "num_batches_tracked" for name in means)
+
+
+COUNTERS = _counters(SHAPES)
 """The 53 step counters of the norms: no engine uses them, and files before torch 0.4.1 lack them."""
 
 
-def _detectron2_name(name: str) -> str:
+def names_of(stages: tuple[int, ...]) -> tuple[str, ...]:
+    """Torchvision's names, counters too, for a ResNet of `stages` bottleneck blocks.
+
+    Those of a ResNet of basic blocks are among them.
+    """
+    names = tuple(_bottleneck_resnet(stages))
+    return (*names, *sorted(_counters(names)))
+
+
+def detectron2_name(name: str) -> str:
     """Detectron2's name of a torchvision tensor, as its own converter gives it."""
     *place, module, part = name.split(".")
     stage, block = (place[0], place[1]) if place else ("stem", "")
@@ -71,7 +83,7 @@ def _detectron2_name(name: str) -> str:
 
 
 DETECTRON2_NAMES: MappingProxyType[str, str] = MappingProxyType(
-    {name: _detectron2_name(name) for name in SHAPES}
+    {name: detectron2_name(name) for name in SHAPES}
 )
 """torchvision name to Detectron2's plain backbone name: `stem.conv1.norm.weight`, `res2.0.conv1.weight`."""
 

@@ -2,114 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.core import rng
 from bench.core.card import InputSpec
 from bench.core.errors import WeightsError
 from bench.core.weights import Weights
+from transfer.engines.source import NOT_DILATED, Dilated, Reference, reference
 
 MAX_FEATURE_DIFFERENCE = 1e-5
-"""On C2 to C5, fp32, contiguous, equal threads. 0 was measured; above this the two are not one network."""
+"""On C2 to C5, fp32, contiguous, equal threads; for stages whose values are all below 1, as a part of their
+largest. 0 was measured; above this the two are not one network."""
 
-IMAGE_SIDE_PX = 128
+NOTHING_TRAINED = "Nothing was trained."
 
 
-def verify_tensors(weights: Weights, state: Mapping[str, Tensor], names: Mapping[str, str]) -> int:
+@dataclass(frozen=True)
+class Loaded:
+    """A backbone into which a target's own tools have read a file.
+
+    Attributes:
+        model: In eval mode, on the CPU.
+        names: torchvision name to the model's.
+        features: [1, 3, side, side] fp32 to C2 to C5.
+    """
+
+    model: nn.Module
+    names: Mapping[str, str]
+    features: Callable[[Tensor], Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way in which a target builds a ResNet-50.
+
+    Attributes:
+        name: For the list of what was proven: `detectron2 FrozenBN`.
+        load: Builds it for the input spec and reads the file.
+        dilated: Which stages of it are dilated.
+        note: What the reader of a proof should know.
+    """
+
+    name: str
+    load: Callable[[Path, InputSpec], Loaded]
+    dilated: Dilated = NOT_DILATED
+    note: str = ""
+
+
+def verify_tensors(
+    weights: Weights,
+    state: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    *,
+    where: str = "the engine",
+    outcome: str = NOTHING_TRAINED,
+) -> int:
     """Compare each source tensor with the engine's, bit for bit; returns how many there were.
 
     Args:
         weights: The source.
         state: The engine model's state dict, after loading.
         names: torchvision name to the engine's.
+        where: The engine, for the message.
+        outcome: The last sentence of the message.
 
     Raises:
         WeightsError: one is missing, has another shape or another value.
     """
-    wrong = []
-    for name, source in weights.tensors.items():
-        loaded = state.get(names[name])
-        if loaded is None or not np.array_equal(loaded.detach().float().cpu().numpy(), source):
-            wrong.append(name)
+    wrong = [
+        name for name, place in names.items() if not _equal_bits(weights.tensors[name], state.get(place))
+    ]
     if wrong:
         raise WeightsError(
-            f"{weights.card.name}: {len(wrong)} of {len(weights.tensors)} backbone tensors did not arrive in "
-            f"the engine (first: {wrong[0]}). Nothing was trained."
+            f"{weights.card.name}: {len(wrong)} of {len(names)} backbone tensors did not arrive in "
+            f"{where} (first: {wrong[0]}). {outcome}"
         )
-    return len(weights.tensors)
+    return len(names)
 
 
-def verify_features(weights: Weights, engine_features: Callable[[Tensor], list[Tensor]]) -> float:
+def _equal_bits(source: np.ndarray, loaded: Tensor | None) -> bool:
+    if loaded is None or loaded.dtype != torch.float32:
+        return False
+    found = np.ascontiguousarray(loaded.detach().cpu().numpy())
+    # As whole numbers: as floats, 0 equals -0.
+    return np.array_equal(found.view(np.uint32), np.ascontiguousarray(source).view(np.uint32))
+
+
+def verify_features(
+    weights: Weights,
+    engine_features: Callable[[Tensor], Sequence[Tensor]],
+    *,
+    expected: Reference | None = None,
+    where: str = "the engine",
+    reason: str = "",
+    outcome: str = NOTHING_TRAINED,
+) -> float:
     """The largest difference between the engine's C2 to C5 and the source network's, on one fixed image.
 
     Args:
-        weights: The source; its network is torchvision's ResNet-50 with the card's stride place.
+        weights: The source; its network is torchvision's ResNet-50 as the card says.
         engine_features: [1, 3, side, side] fp32 to the four stages' outputs, in eval mode; called
             without gradient.
+        expected: `reference(weights)`, or that of a dilated network; computed if it is None.
+        where: The engine, for the message.
+        reason: Why features may differ here, if that is known.
+        outcome: The last sentence of the message.
 
     Raises:
-        WeightsError: a shape differs, or a value by more than 1e-5.
+        WeightsError: a shape differs, or a value by more than 1e-5; or the source network gives one value
+            for all of a stage, so that nothing can be compared.
     """
-    source = source_network(weights)
-    noise = rng.generator(0, "noise").standard_normal((1, 3, IMAGE_SIDE_PX, IMAGE_SIDE_PX))
-    images = torch.from_numpy(noise.astype(np.float32))
+    expected = expected or reference(weights)
     with torch.no_grad():
-        expected = source_features(source, images)
-        found = engine_features(images)
+        found = engine_features(expected.images)
     largest = 0.0
-    for stage, (theirs, ours) in enumerate(zip(expected, found, strict=True), start=2):
+    for stage, (theirs, ours) in enumerate(zip(expected.features, found, strict=True), start=2):
         if theirs.shape != ours.shape:
             raise WeightsError(
-                f"{weights.card.name}: C{stage} has shape {tuple(ours.shape)} in the engine, "
-                f"{tuple(theirs.shape)} in the source network. Nothing was trained."
+                f"{weights.card.name}: C{stage} has shape {tuple(ours.shape)} in {where}, "
+                f"{tuple(theirs.shape)} in the source network. {outcome}"
+            )
+        if theirs.max() == theirs.min():
+            raise WeightsError(
+                f"{weights.card.name}: C{stage} of the source network is {float(theirs.max()):g} everywhere: "
+                f"these weights give no features, and nothing can be compared. {outcome}"
             )
         difference = float((theirs - ours).abs().max())
-        if not difference <= MAX_FEATURE_DIFFERENCE:
+        limit = MAX_FEATURE_DIFFERENCE * min(1.0, float(theirs.abs().max()))
+        if not difference <= limit:
+            cause = reason or "stride, padding or norm is not the same"
             raise WeightsError(
-                f"{weights.card.name}: C{stage} differs by {difference:.3g} between the engine and the "
-                f"source network (at most {MAX_FEATURE_DIFFERENCE:g} expected): stride, padding or norm is "
-                "not the same. Nothing was trained."
+                f"{weights.card.name}: C{stage} differs by {difference:.3g} between {where} and the "
+                f"source network (at most {limit:.3g} expected): {cause}. {outcome}"
             )
         largest = max(largest, difference)
     return largest
-
-
-def source_network(weights: Weights) -> nn.Module:
-    """The ResNet-50 of torchvision with these weights, strictly loaded, in eval mode, on the CPU."""
-    from torchvision.models import resnet50
-
-    network: nn.Module = resnet50(weights=None)
-    state = {name: torch.from_numpy(array.copy()) for name, array in weights.tensors.items()}
-    own = network.state_dict()
-    extra = {k: v for k, v in own.items() if k.startswith("fc.") or k.endswith("num_batches_tracked")}
-    network.load_state_dict({**state, **extra}, strict=True)
-    place_stride(network, weights.card.input)
-    network.eval()
-    return network
-
-
-def place_stride(network: nn.Module, spec: InputSpec) -> None:
-    """Move the stride of each stage's first block into its 1x1 convolution where the card says so."""
-    if spec.stride_in == "3x3":
-        return
-    for name, module in network.named_modules():
-        if name.endswith(".0.conv2") and isinstance(module, nn.Conv2d):
-            first = network.get_submodule(name.replace("conv2", "conv1"))
-            if isinstance(first, nn.Conv2d):
-                first.stride, module.stride = module.stride, (1, 1)
-
-
-def source_features(network: nn.Module, images: Tensor) -> list[Tensor]:
-    """C2 to C5 of a torchvision ResNet."""
-    value = images
-    for name in ("conv1", "bn1", "relu", "maxpool"):
-        value = network.get_submodule(name)(value)
-    features = []
-    for name in ("layer1", "layer2", "layer3", "layer4"):
-        value = network.get_submodule(name)(value)
-        features.append(value)
-    return features

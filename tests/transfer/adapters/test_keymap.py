@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from bench.core.card import Card, hash_tensors
 from bench.core.weights import Weights, read_checkpoint
 from transfer.adapters.detectron2 import detectron2_pkl, engine_names, to_detectron2
-from transfer.adapters.keymap import COUNTERS, DETECTRON2_NAMES, SHAPES
+from transfer.adapters.keymap import COUNTERS, DETECTRON2_NAMES, SHAPES, names_of
 
 
 def test_names_and_shapes_are_torchvisions(torch_state: dict[str, torch.Tensor]) -> None:
@@ -24,6 +25,20 @@ def test_names_and_shapes_are_torchvisions(torch_state: dict[str, torch.Tensor])
     assert {name: shape for name, shape in backbone.items() if name not in counters} == SHAPES
     assert len(SHAPES) == 265
     assert sum(len(shape) == 4 for shape in SHAPES.values()) == 53
+
+
+@pytest.mark.parametrize(
+    ("model", "stages"),
+    [("resnet50", (3, 4, 6, 3)), ("resnet101", (3, 4, 23, 3)), ("resnet152", (3, 8, 36, 3))],
+)
+def test_names_of_other_depths_are_torchvisions(model: str, stages: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        theirs = torchvision.models.get_model(model, weights=None).state_dict()
+        basic = torchvision.models.resnet34(weights=None).state_dict()
+    names = names_of(stages)
+    assert len(names) == len(set(names))
+    assert {*names, "fc.weight", "fc.bias"} == set(theirs)
+    assert {name for name in basic if not name.startswith("fc.")} <= set(names)
 
 
 def test_detectron2_names_by_hand() -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from bench.core.errors import CheckpointError, DivergedError, Stopped, WeightsError
 from tests.helpers.engine import options, voc_det
-from transfer.adapters.audit import load_backbone
+from transfer.adapters.load import load_backbone
 from transfer.api import Job, Output
 from transfer.data.voc import VocDataset
 from transfer.engines import load_engine

@@ -18,7 +18,7 @@ from transfer.api import Job, Output
 from transfer.data.voc import Split, VocDataset
 from transfer.engines.detectron2.evaluate import evaluate, precise_bn
 from transfer.engines.detectron2.loader import to_dicts, train_loader
-from transfer.engines.detectron2.model import build_config, build_detector
+from transfer.engines.detectron2.model import build_config, build_detector, check_pixels
 from transfer.engines.detectron2.processes import launch, out_of_memory
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.detectron2.train import in_any_process, train
@@ -154,6 +154,7 @@ def _write_config(fabric: Fabric, job: Job, data: VocDataset) -> Any:
         seed=job.seed,
     )
     cfg = build_config(entries, str(fabric.device))
+    check_pixels(cfg, job.card.input)
     if fabric.is_global_zero:
         if job.weights is not None:
             atomic.write_bytes(weights_file, detectron2_pkl(job.weights))

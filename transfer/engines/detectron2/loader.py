@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.core import rng
 from bench.core.errors import DataError
-from bench.core.signals import leave_stopping_to_the_parent
+from bench.core.signals import end_workers_at_exit, leave_stopping_to_the_parent
 from transfer.data.voc_annotation import VocImage
 from transfer.engines.detectron2.repairs import load_detectron2
 
@@ -153,6 +153,7 @@ def train_loader(
         collate_fn=_as_list,
         worker_init_fn=_start_worker,
     )
+    end_workers_at_exit()
     return iter(loader)
 
 

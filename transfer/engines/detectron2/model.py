@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from bench.core import rng
+from bench.core.card import InputSpec
 from bench.core.errors import WeightsError
 from bench.core.weights import Weights
 from transfer.adapters.detectron2 import engine_names
+from transfer.adapters.detectron2_config import pixel_settings
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.verify import verify_features, verify_tensors
 
@@ -33,6 +35,27 @@ def build_config(entries: dict[str, Any], device: str) -> CfgNode:
         flat += [key, value]
     cfg.merge_from_list([*flat, "MODEL.DEVICE", device])
     return cfg
+
+
+def check_pixels(cfg: CfgNode, spec: InputSpec) -> None:
+    """Refuse a config that would feed these weights otherwise than their card says.
+
+    Raises:
+        WeightsError: each key that disagrees, with what was found and expected.
+    """
+    problems = []
+    for key, expected in pixel_settings(spec).items():
+        found: Any = cfg
+        for part in key.split("."):
+            found = found[part]
+        found = list(found) if isinstance(expected, list) else found
+        if found != expected:
+            problems.append(f"{key} is {found!r}; the card of the weights says {expected!r}")
+    if problems:
+        raise WeightsError.of(
+            [f"config of Detectron2: {problem}" for problem in problems],
+            hint="Take the values of the card, or correct the card with --input-spec.",
+        )
 
 
 def build_detector(cfg: CfgNode, weights: Weights | None, *, seed: int) -> tuple[nn.Module, dict[str, Any]]:

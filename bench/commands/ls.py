@@ -1,0 +1,59 @@
+"""`bench ls`: what the suite knows, from its tables and registries."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group("ls")
+def command() -> None:
+    """List what the suite knows.
+
+    \b
+    Examples:
+      bench ls layouts
+      bench ls layouts --json
+    """
+
+
+@command.command("layouts")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def layouts(as_json: bool) -> None:
+    """List the checkpoint layouts: where each keeps its backbone, and what stands beside it.
+
+    A place is written container:prefix; in angle brackets stand names other than torchvision's. The
+    encoder that is taken comes first, the others can be had with --encoder.
+
+    \b
+    Examples:
+      bench ls layouts
+      bench ls layouts --json
+    """
+    from dataclasses import asdict
+
+    from bench.commands._text import echo_json, input_text, rows, terminal_width
+    from transfer.adapters.layout import STANDARD_INPUT
+    from transfer.adapters.layouts import LAYOUTS
+
+    if as_json:
+        values = [
+            {**asdict(layout), "input": layout.input.model_dump(mode="json") if layout.input else None}
+            for layout in LAYOUTS
+        ]
+        echo_json(values)
+        return
+    for layout in LAYOUTS:
+        click.echo(layout.name)
+        facts = [*((layout.label, str(place)) for place in layout.places)]
+        facts += [(label, str(place)) for label, place in layout.others]
+        if layout.input is None:
+            facts.append(("input", "not known: say it with --input-spec, or in a card beside the file"))
+        elif layout.input != STANDARD_INPUT:
+            facts += [("input", line) for line in input_text(layout.input)]
+        facts += [("note", note) for note in layout.notes]
+        if layout.also:
+            facts.append(("also", ", ".join(layout.also)))
+        for line in rows([*facts, ("source", layout.source)], column=14, width=terminal_width()):
+            click.echo(line)
+        click.echo()
+    click.echo(f"{len(LAYOUTS)} layouts. The input is RGB with ImageNet's mean and std where none is named.")

@@ -1,0 +1,104 @@
+"""`bench ls`, and the rows in which facts are printed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from bench.commands import _text
+from bench.commands._text import printable, rows
+from bench.commands.ls import command
+from bench.core.card import InputSpec
+from transfer.adapters.layout import STANDARD_INPUT
+from transfer.adapters.layouts import LAYOUTS
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(command, list(arguments), catch_exceptions=False, standalone_mode=False)
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+def test_every_layout_with_its_places_and_source() -> None:
+    *blocks, last = run("layouts").split("\n\n")
+    assert [block.split("\n")[0] for block in blocks] == [layout.name for layout in LAYOUTS]
+    assert last.startswith(f"{len(LAYOUTS)} layouts")
+    for layout, block in zip(LAYOUTS, blocks, strict=True):
+        lines = [line.strip() for line in block.split("\n")]
+        labels = {line.split()[0] for line in lines}
+        for place in [*layout.places, *(other for _, other in layout.others)]:
+            assert any(line.endswith(str(place)) for line in lines), place
+        assert {layout.label, *(label for label, _ in layout.others)} <= labels
+        assert lines[-1].endswith(layout.source)
+        assert ("input" in labels) == (layout.input != STANDARD_INPUT)
+
+
+def test_an_input_that_the_file_cannot_say() -> None:
+    (block,) = (block for block in run("layouts").split("\n\n") if block.startswith("obow-caffe2\n"))
+    assert "--input-spec" in block
+
+
+def test_json() -> None:
+    values = json.loads(run("layouts", "--json"))
+    assert [value["name"] for value in values] == [layout.name for layout in LAYOUTS]
+    for layout, value in zip(LAYOUTS, values, strict=True):
+        found = None if value["input"] is None else InputSpec.model_validate(value["input"])
+        assert found == layout.input
+        assert [tuple(place["container"]) for place in value["places"]] == [
+            place.container for place in layout.places
+        ]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_lines_are_folded_to_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    whole = run("layouts")
+    monkeypatch.setattr(_text, "terminal_width", lambda: width)
+    folded = run("layouts")
+    # One word may be longer than what is left of a line: it is not broken.
+    long = [line for line in folded.splitlines() if len(line) > width]
+    assert [line for line in long if " " in line[18:].strip()] == []
+    assert folded.split() == whole.split()
+    assert len(folded.splitlines()) > len(whole.splitlines())
+
+
+def test_rows() -> None:
+    facts = [("a", "one two three"), ("a", "four"), ("bc", "five"), ("", "six"), ("d", "")]
+    assert rows(facts, column=2, width=None) == [
+        "  a   one two three",
+        "      four",
+        "  bc  five",
+        "      six",
+        "  d",
+    ]
+    assert rows(facts[:2], column=2, width=14) == ["  a   one two", "        three", "      four"]
+    for width in (None, 14):
+        assert rows([("a", "\x1b[2J")], column=2, width=width) == [r"  a   \x1b[2J"]
+    assert rows([("a", "x" * 20)], column=2, width=14) == ["  a   " + "x" * 20]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("caf\u00e9", "caf\u00e9"),
+        ("\x1b[0m", r"\x1b[0m"),
+        ("a\nb\x7f", r"a\nb\x7f"),
+        ("\u202e\ud800", r"\u202e\ud800"),
+    ],
+)
+def test_printable(text: str, said: str) -> None:
+    assert printable(text) == said
+
+
+def test_importing_the_commands_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, bench.commands.ls, bench.commands.inspect, bench.commands.convert\n"
+        "import bench.commands._text\n"
+        "print([name for name in ('numpy', 'pydantic', 'rich', 'torch', 'transfer') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
