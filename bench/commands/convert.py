@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from bench.commands._common import weights_options
+from bench.core.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
     from bench.core.weights import Weights
@@ -70,6 +75,7 @@ def command(
       bench convert R-50.pkl --to mmseg -o msra.pth --name resnet50.msra
     """
     from bench.commands._text import printable
+    from bench.core import atomic
     from bench.core.card import InputSpec
     from bench.core.card_file import card_path, card_text
     from bench.core.config import load_config
@@ -77,10 +83,17 @@ def command(
     from transfer.adapters.convert import config_text, file_bytes
     from transfer.adapters.load import load_backbone
 
+    _check_name(out, target)
+    _check_places([card_path(out), out], checkpoint, force=force)
     spec = load_config(InputSpec, input_spec) if input_spec else None
     weights = load_backbone(checkpoint, name=name, encoder=encoder, input_spec=spec)
     for note in weights.card.notes:
         say(f"Note      {printable(note)}")
+    if (target, out.suffix) in _WITHOUT_CARD and weights.card.input != InputSpec():
+        say(
+            f"Note      {printable(card_path(out).name)} must stay beside {printable(out.name)}: a plain "
+            "state dict cannot hold its card, and without it these weights would be given wrong images"
+        )
     content = file_bytes(weights, target, out.suffix)
     config = config_text(weights.card, target, out.name)
     # The weights come last: without their card they would be taken for what their layout says.
@@ -89,41 +102,88 @@ def command(
         files[out.with_suffix(config[0])] = config[1].encode()
     files[out] = content
     _check_places(list(files), checkpoint, force=force)
-    proofs = _prove(weights, target, content, out.suffix) if verify and not dry_run else ()
-    if not dry_run:
-        _write(files)
+    with _ended_by_signals():
+        proofs = _prove(weights, target, content, out.suffix) if verify and not dry_run else ()
+        if not dry_run:
+            atomic.write_files(files)
     _print(weights, target, list(reversed(files)), proofs, dry_run=dry_run, as_json=as_json)
+
+
+_WITHOUT_CARD = (("torchvision", ".pth"), ("timm", ".pth"))
+"""Targets whose file, with that ending, has no place for the card."""
+
+
+def _check_name(out: Path, target: str) -> None:
+    """Refuse, before anything is read, an output file that the target does not take or nobody can name."""
+    from bench.commands._text import printable
+    from transfer.adapters.convert import find_target
+
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"--out {printable(str(out))}: is not UTF-8; no card or config can name it. Give another name."
+        ) from None
+    suffixes = find_target(target).suffixes
+    if out.suffix not in suffixes:
+        raise UsageError(
+            f"{out}: {target} does not take a file that ends in {out.suffix!r}; "
+            f"expected {' or '.join(suffixes)}. Give the output file that ending."
+        )
 
 
 def _check_places(files: list[Path], checkpoint: Path, *, force: bool) -> None:
     """Refuse to replace what is there, unless asked to, and the checkpoint itself in any case."""
     from bench.core import atomic
-    from bench.core.errors import UsageError
 
     for file in files:
         with atomic.disk_errors(file):
             if file.is_dir():
                 raise UsageError(f"{file}: is a folder; expected the name of a file")
-            if file.exists() and file.samefile(checkpoint):
+            if _is_same(file, checkpoint):
                 raise UsageError(f"{file}: is the checkpoint itself; give another name")
             if file.exists() and not force:
                 raise UsageError(f"{file}: exists already; --force replaces it")
 
 
-def _write(files: dict[Path, bytes]) -> None:
-    """Write all of them, or take away what is new."""
-    from bench.core import atomic
-
-    written: list[Path] = []
+def _is_same(file: Path, checkpoint: Path) -> bool:
     try:
-        for file, data in files.items():
-            is_new = not file.exists()
-            atomic.write_bytes(file, data)
-            written += [file] * is_new
-    except BaseException:
-        for file in written:
-            file.unlink(missing_ok=True)
-        raise
+        return file.samefile(checkpoint)
+    except OSError:
+        return False  # one is not there; why the checkpoint cannot be read is told by who reads it
+
+
+class _SignalError(BaseException):
+    """A signal has come; no Exception, since engines catch those."""
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise inside, so that no temporary file of a hundred megabytes is left.
+
+    The proof is one long call into an engine, where nobody could ask whether a signal has been noted.
+
+    Raises:
+        Stopped: one has come.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # a second one must not cut the cleaning short
+        raise _SignalError(signal.Signals(number).name)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # One that is ignored, as SIGHUP is below nohup, stays so.
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    except _SignalError as error:
+        raise Stopped(f"{error}: stopped; nothing was written") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _prove(weights: Weights, target: str, content: bytes, suffix: str) -> tuple[Proof, ...]:
@@ -152,7 +212,7 @@ def _print(
 ) -> None:
     from dataclasses import asdict
 
-    from bench.commands._text import echo_json
+    from bench.commands._text import echo_json, printable
 
     if as_json:
         result = {
@@ -164,13 +224,15 @@ def _print(
         }
         echo_json(result)
         return
+    lines = []
     for proof in proofs:
         difference = f"largest difference of C2 to C5 {proof.largest_difference:.3g}"
         note = f" ({proof.note})" if proof.note else ""
-        click.echo(f"{proof.target}: {proof.num_tensors} of 265 tensors equal, {difference}{note}")
+        lines.append(f"{proof.target}: {proof.num_tensors} of 265 tensors equal, {difference}{note}")
     if not proofs and not dry_run:
-        click.echo(f"not proven: {target} was not asked to load the file")
+        lines.append(f"not proven: {target} was not asked to load the file")
     card = weights.card
-    click.echo(f"{card.name}: layout {card.layout}, tensors sha256 {card.tensors_sha256}")
-    for file in files:
-        click.echo(f"{'would write' if dry_run else 'wrote'} {file}")
+    lines.append(f"{card.name}: layout {card.layout}, tensors sha256 {card.tensors_sha256}")
+    lines += [f"{'would write' if dry_run else 'wrote'} {file}" for file in files]
+    for line in lines:
+        click.echo(printable(line))

@@ -85,6 +85,7 @@ def get(name: str, out: Path, force: bool, dry_run: bool, as_json: bool) -> None
     """
     import json
 
+    from bench.commands._text import printable
     from bench.core import atomic
     from bench.core.card_file import card_path
     from bench.core.download import already_there, fetch
@@ -93,7 +94,7 @@ def get(name: str, out: Path, force: bool, dry_run: bool, as_json: bool) -> None
 
     entry = _find(name)
     path = out / entry.file_name
-    place = card_path(path)
+    place, shown = card_path(path), printable(str(path))
     sha256 = already_there(path, entry.digest, force=force)
     result: dict[str, object] = {"name": entry.name, "url": entry.url, "path": str(path), "card": str(place)}
 
@@ -105,7 +106,7 @@ def get(name: str, out: Path, force: bool, dry_run: bool, as_json: bool) -> None
     if sha256 is None:
         if place.exists() and not force and not _is_of(entry, path):
             raise UsageError(f"{place}: exists already, and its checkpoint does not; --force replaces it")
-        say(f"{entry.url}\n  to {path}, {_size(entry)}, {entry.digest.kind} {entry.digest.digits}...")
+        say(f"{entry.url}\n  to {shown}, {_size(entry)}, {entry.digest.kind} {entry.digest.digits}...")
         say(f"  licence: {entry.licence}; source: {entry.source}")
         if not dry_run:
             with progress(f"Downloading {path.name}, MiB", 1) as bar:
@@ -124,11 +125,11 @@ def get(name: str, out: Path, force: bool, dry_run: bool, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(result, indent=2, sort_keys=True))
     elif result["downloaded"]:
-        click.echo(f"{path}: downloaded, sha256 {sha256}")
+        click.echo(f"{shown}: downloaded, sha256 {sha256}")
     elif sha256 is not None:
-        click.echo(f"{path}: is there already, sha256 {sha256}")
+        click.echo(f"{shown}: is there already, sha256 {sha256}")
     else:
-        click.echo(f"{path}: would be downloaded")
+        click.echo(f"{shown}: would be downloaded")
 
 
 def _find(name: str) -> PublicWeights:

@@ -159,8 +159,9 @@ class _Bytes:
         return open(self.data, "ab")
 
     def forget(self) -> None:
-        """Remove the bytes."""
+        """Remove the bytes, and what was said of them."""
         with atomic.disk_errors(self.data):
+            self._said.unlink(missing_ok=True)
             self.data.unlink(missing_ok=True)
 
     def replace(self, other: _Bytes) -> None:

@@ -122,7 +122,7 @@ def add_items(budget: Budget, target: dict[Any, Any], pairs: Iterable[tuple[Any,
 
 
 def add_elements(budget: Budget, target: set[Any], values: Iterable[Any]) -> set[Any]:
-    """`target` with the values put into it. Raises Refused for one that is there, or may not be an element."""
+    """`target` with the values put into it. Raises Refused for one that is there, or may not be one."""
     for value in values:
         _check_key(budget, value)
         if value in target:

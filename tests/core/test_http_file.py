@@ -142,6 +142,16 @@ def test_a_redirect_to_no_address_is_one_line(site: Site, tmp_path: Path, target
 CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n%s\r\nnonsense\r\n0\r\n\r\n"
 
 
+@pytest.mark.parametrize(
+    "target", ["http://a..b/", f"http://{'x' * 70}/", "http://127.0.0.1:99999/", "http://a:b/"]
+)
+def test_what_is_no_address_is_named_before_anybody_is_asked(site: Site, tmp_path: Path, target: str) -> None:
+    site.redirects["/net.pth"] = target
+    with pytest.raises(WeightsError, match="is no address") as caught:
+        get(site, tmp_path / "net.pth")
+    assert target in str(caught.value)
+
+
 @pytest.mark.parametrize("head", [b"200 OK\r\n", b"302 Found\r\nLocation: /net.pth\r\n"])
 @pytest.mark.parametrize("size", [b"-5", b"-1", b"x", b"ffffffffff"])
 def test_a_chunk_of_a_size_that_cannot_be_is_one_line(

@@ -61,6 +61,31 @@ def test_text_of_python_2() -> None:
     assert load_pickle(Stream(io.BytesIO(data), len(data)), "x") == {"aé": True, "n": 5, "f": 1.5}
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04Nq\x07]\x94h\x01.",  # MEMOIZE counts values, not places
+        b"\x80\x02K\x05q\x010h\x01.",
+        b"\x80\x02K\x05q\x01K\x06q\x010h\x01.",
+        b"I5\np3\n0g3\n.",
+    ],
+)
+def test_memo_places_are_those_of_pickle(data: bytes) -> None:
+    assert load_pickle(Stream(io.BytesIO(data), len(data)), "x") == pickle.loads(data)
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_numbers_as_elements(kind: Any, protocol: int) -> None:
+    value = {
+        "all": kind(range(8000)),
+        1.5: {i: str(i) for i in range(8000)},
+        "mixed": kind([1, "1", b"1", None]),
+    }
+    data = pickle.dumps(value, protocol=protocol)
+    assert load_pickle(Stream(io.BytesIO(data), len(data)), "x") == value
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_equals_pickle_on_numpy_arrays(tmp_path: Path, protocol: int) -> None:
     rng = np.random.default_rng(0)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.container_corpus import forged_containers
+from tests.helpers.container_corpus import forged_containers, full_containers
+from tests.helpers.cost_corpus import costly_pickles, thrifty_pickles
 from tests.helpers.name_corpus import forged_names, odd_files
 from tests.helpers.pickle_corpus import forged_pickles
 
@@ -20,9 +21,15 @@ MAX_MB = 300  # above what the interpreter has with numpy and our modules
 
 def _corpus(canary: Path) -> dict[str, tuple[bytes, str]]:
     """Name -> (file, words of the refusal). A file that runs leaves `canary` behind."""
-    parts = (forged_pickles(canary), forged_names(canary), forged_containers())
-    assert sum(map(len, parts)) == len({name for part in parts for name in part})
-    return parts[0] | parts[1] | parts[2]
+    parts = (forged_pickles(canary), forged_names(canary), forged_containers(), costly_pickles())
+    files = {name: file for part in parts for name, file in part.items()}
+    assert sum(map(len, parts)) == len(files)
+    return files
+
+
+def _read_files() -> dict[str, bytes]:
+    """Name -> a file that is read all the same."""
+    return odd_files() | full_containers() | thrifty_pickles()
 
 
 # Reads each file of a folder under an audit hook; prints name, outcome, seconds, MB and bad events of each.
@@ -104,7 +111,7 @@ def _read_in_child(folder: Path, files: dict[str, bytes], reader: str = "ours") 
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("corpus")
     canary = folder / "canary"
-    files = {name: data for name, (data, _) in _corpus(canary).items()} | odd_files()
+    files = {name: data for name, (data, _) in _corpus(canary).items()} | _read_files()
     verdicts = _read_in_child(folder / "files", files)
     assert len(verdicts) == len(files) > 200
     assert not canary.exists(), "something ran"
@@ -126,7 +133,7 @@ def test_forged_files_are_refused(verdicts: dict[str, Any], name: str) -> None:
     assert mb < MAX_MB
 
 
-@pytest.mark.parametrize("name", sorted(odd_files()))
+@pytest.mark.parametrize("name", sorted(_read_files()))
 def test_odd_files_are_read_and_have_no_effect(verdicts: dict[str, Any], name: str) -> None:
     message, seconds, mb, events = verdicts[name]
     assert (message, events) == ("accepted", [])

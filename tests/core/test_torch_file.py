@@ -136,6 +136,29 @@ def test_a_checkpoint_with_configs_and_logs(tmp_path: Path, new_format: bool) ->
 
 
 @pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch._neg_view(torch.ones(3)),
+        torch.nn.Parameter(torch._neg_view(torch.ones(3))),
+        torch.complex(torch.zeros(3), torch.ones(3)).conj(),
+        torch.complex(torch.zeros(3), torch.ones(3)).conj().imag,
+    ],
+    ids=["negated", "parameter", "conjugated", "imaginary"],
+)
+def test_bits_that_turn_the_values_are_refused(tmp_path: Path, value: torch.Tensor, new_format: bool) -> None:
+    # The file has the numbers before they are turned.
+    torch.save({"w": value}, tmp_path / "x.pth", _use_new_zipfile_serialization=new_format)
+    with pytest.raises(WeightsError, match="negated or conjugated"):
+        read_checkpoint(tmp_path / "x.pth")
+
+
+def test_turned_values_that_are_written_out_are_read(tmp_path: Path) -> None:
+    torch.save({"w": torch._neg_view(torch.ones(3)).resolve_neg()}, tmp_path / "x.pth")
+    assert read_checkpoint(tmp_path / "x.pth")["w"].read().tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("new_format", [True, False])
 def test_a_whole_model_is_refused(tmp_path: Path, new_format: bool) -> None:
     model = {"model": torch.nn.Sequential(torch.nn.Linear(2, 2))}
     torch.save(model, tmp_path / "x.pth", _use_new_zipfile_serialization=new_format)

@@ -106,6 +106,20 @@ def _forged_sizes() -> dict[str, tuple[bytes, str]]:
     }
 
 
+def _metadata(count: int) -> bytes:
+    """A header of safetensors with so many entries in its metadata, 12 bytes each, and no tensor."""
+    return b'{"__metadata__":{' + b",".join(b'"%06x":""' % i for i in range(count)) + b"}}"
+
+
+def full_containers() -> dict[str, bytes]:
+    """Name -> a file that is read, with the largest header there may be."""
+    empty = b'"%0100x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
+    return {
+        "st_full_metadata": safetensors(_metadata(340_000), b""),
+        "st_full_tensors": safetensors(b"{" + b",".join(empty % i for i in range(27_000)) + b"}", b""),
+    }
+
+
 def forged_containers() -> dict[str, tuple[bytes, str]]:
     """Name -> (file, words of the refusal)."""
     honest = state(tensor())
@@ -145,6 +159,7 @@ def forged_containers() -> dict[str, tuple[bytes, str]]:
             "zip_many": (good[:-12] + b"\xff\xff\xff\xff" + good[-8:], "refused"),
             "zip_only_end": (b"PK\x05\x06" + b"\0" * 18, "not of torch.save"),
             "st_big_header": (safetensors(b"{" + b" " * 40_000_000 + b"}"), "header of"),
+            "st_metadata": (safetensors(_metadata(1_300_000), b""), "header of"),
             "st_long_header": (safetensors({"w": span}, size=2**60), "header of"),
             "st_outside": (
                 safetensors({"w": {**span, "data_offsets": [0, 32], "shape": [8]}}),

@@ -87,6 +87,7 @@ def _opcodes(canary: Path) -> dict[str, tuple[bytes, str]]:
         "op_add_list": (PROTO + b"](N\x90.", "adds to a list"),
         "op_inert_key": (PROTO + b"}" + NAMESPACE + b")RNs.", "a key or set element"),
         "op_memo_missing": (PROTO + b"h\x07.", "damaged pickle"),
+        "op_memo_negative": (b"(dp-1\n(lp-1\n0.", "under the number"),
         "op_memo_digits": (b"(dp" + b"9" * 999 + b"\n.", "too many digits"),
         "op_pop_mark": (PROTO + b"(0.", "damaged pickle"),
         "op_float_digits": (b"(dF" + b"9" * 1_000_000 + b"\n.", "too many digits"),
@@ -94,7 +95,7 @@ def _opcodes(canary: Path) -> dict[str, tuple[bytes, str]]:
         "op_python_2_quote": (b"(dS'abc\\'\n.", "damaged pickle"),
         "op_long_name": (PROTO + b"c" + b"\xff" * 30_000_000 + b"\nx\n.", "asks for "),
         "op_long_line": (b"(dV" + b"x" * 40_000_000 + b"\n.", "a line of"),
-        "op_long_text": (b"(dV\\U0001f642" + b"x" * 30_000_000 + b"\n.", "holds a str"),
+        "op_long_text": (b"(dV\\U0001f642" + b"x" * 30_000_000 + b"\n.", "beyond Latin-1"),
         "op_long_key": (
             PROTO + b"}B" + struct.pack("<L", 30_000_000) + b"\xff" * 30_000_000 + b"q\x00Nsh\x00Ns.",
             "twice",
@@ -144,10 +145,10 @@ def _misused(canary: Path) -> dict[str, tuple[bytes, str]]:
         "tuple_fields": (
             torch_zip(
                 _looped(
-                    plain(("T", tuple(f"f{i}" for i in range(20_000)), "m"))
+                    plain(("T", tuple(f"f{i}" for i in range(200)), "m"))
                     + b"q\x000cdill._dill\n_create_namedtuple\nq\x010",
                     b"h\x01h\x00R",
-                    1000,
+                    9000,
                 )
             ),
             "steps",
@@ -174,7 +175,9 @@ def _misused(canary: Path) -> dict[str, tuple[bytes, str]]:
         "mapping_copies": (
             torch_zip(
                 _looped(
-                    plain(dict.fromkeys(range(5000))) + b"q\x000" + FLAT + b"q\x010", b"h\x01h\x00\x85R", 9000
+                    plain(dict.fromkeys(map(str, range(5000)))) + b"q\x000" + FLAT + b"q\x010",
+                    b"h\x01h\x00\x85R",
+                    9000,
                 )
             ),
             "steps",
@@ -196,7 +199,7 @@ def _misused(canary: Path) -> dict[str, tuple[bytes, str]]:
         "many_names": (_looped(b"", b"cbuiltins\nint\n", 600_000), "steps"),
         "many_keys": (
             _looped(b"}", b"".join(b"J%bNs" % i.to_bytes(4, "little") for i in range(200_000)), 1),
-            "steps",
+            "numbers as keys",
         ),
         "many_copies": (
             _looped(plain(("x" * 1000, "latin1")) + b"q\x000c_codecs\nencode\nq\x010", b"h\x01h\x00R", 9000),
@@ -233,7 +236,6 @@ def odd_files() -> dict[str, bytes]:
         "own_list": state(b"]q\x00h\x00a"),
         "own_mapping": state(FLAT + b"}q\x00" + plain("a") + b"h\x00s\x85R"),
         "laughs": state(b"]q\x000" + b"".join(twice) + b"h%c" % 40),
-        "memo_negative": b"(dp-1\n(lp-1\n0.",
         "deque_length": state(_called("collections", "deque", (), 10**18)),
         "timedelta": state(_called("datetime", "timedelta", 10**30, -1, "x")),
         "datetime": state(_called("datetime", "datetime", "\xff" * 10)),

@@ -25,6 +25,15 @@ from tests.helpers.forge import (
 )
 
 
+def _with_metadata(metadata: Any, *, young: bool = False) -> bytes:
+    """A tensor with the last argument that torch writes for negated and conjugated ones."""
+    call = tensor()[: -len(b"tR")]
+    if young:
+        call = tensor(stored=storage("torch.storage\nUntypedStorage", count=16))[: -len(b"tR")]
+        call = call.replace(b"_v2", b"_v3") + b"ctorch\nfloat32\n"
+    return call + plain(metadata) + b"tR"
+
+
 def forged_pickles(canary: Path) -> dict[str, tuple[bytes, str]]:
     """Name -> (file, words of the refusal). A file that runs leaves `canary` behind."""
     touch = f"touch '{canary}'"
@@ -160,7 +169,9 @@ def forged_pickles(canary: Path) -> dict[str, tuple[bytes, str]]:
         ),
         "huge_bytes": (PROTO + b"\x8e" + struct.pack("<Q", 2**62) + b"x.", "ends early"),
         "huge_text": (PROTO + b"X" + struct.pack("<L", 2**32 - 1) + b"x.", "a text of"),
-        "huge_memo": (torch_zip(PROTO + b"Nr\xff\xff\xff\xff" + b"j\xff\xff\xff\xfe."), "damaged pickle"),
+        "huge_memo": (torch_zip(PROTO + b"Nr\xff\xff\xff\xff" + b"j\xff\xff\xff\xfe."), "under the number"),
+        "huge_memo_read": (torch_zip(PROTO + b"Nj\xff\xff\xff\xff."), "damaged pickle"),
+        "memo_gap_read": (PROTO + b"Nq\x07h\x03.", "damaged pickle"),
         "huge_number": (PROTO + b"\x8b" + struct.pack("<L", 2**31) + b"x.", "a number of"),
         "long_number": (PROTO + b"L" + b"9" * 100_000 + b"L\n.", "too many digits"),
         "tuple_key": (torch_zip(PROTO + b"}" + plain((1, 2)) + b"Ns."), "a key or set element"),
@@ -210,6 +221,34 @@ def forged_pickles(canary: Path) -> dict[str, tuple[bytes, str]]:
         "legacy_number_keys": (
             torch_legacy(state(tensor(legacy=True)), keys=(0,)),
             "lists other storages",
+        ),
+        "bare_storage": (torch_zip(state(storage())), "holds a Storage by itself"),
+        "bare_dtype": (state(named("numpy", "dtype", ("f4", False, True))), "holds a NumpyDtype by itself"),
+        "bare_dtype_inside": (
+            state(b"cargparse\nNamespace\n](" + named("numpy", "dtype", ("f4",)) + b"e\x85R"),
+            "holds a NumpyDtype by itself",
+        ),
+        "bare_tuple_class": (
+            state(named("dill._dill", "_create_namedtuple", ("T", ("a",), "m"))),
+            "holds a TupleClass by itself",
+        ),
+        "negated": (torch_zip(state(_with_metadata({"neg": True}))), "negated or conjugated"),
+        "conjugated": (torch_zip(state(_with_metadata({"conj": True}))), "negated or conjugated"),
+        "negated_young": (
+            torch_zip(state(_with_metadata({"neg": True}, young=True))),
+            "negated or conjugated",
+        ),
+        "negated_parameter": (
+            torch_zip(
+                state(
+                    b"ctorch._tensor\n_rebuild_from_type_v2\n("
+                    + _with_metadata({"neg": True})[:-1].replace(
+                        b"_rebuild_tensor_v2\n(", b"_rebuild_tensor_v2\nctorch\nTensor\n("
+                    )
+                    + b"}tR"
+                )
+            ),
+            "negated or conjugated",
         ),
         "not_a_dict": (torch_zip(PROTO + tensor() + STOP), "holds a TensorRef"),
     }

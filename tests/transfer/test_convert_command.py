@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
-from click import Abort
-from click.testing import CliRunner
 
-from bench.commands.convert import command
-from bench.core import atomic
 from bench.core.card import Card
 from bench.core.card_file import card_path
-from bench.core.errors import BenchError, DiskError, UsageError, WeightsError
+from bench.core.errors import DiskError, UsageError, WeightsError
 from bench.core.weights import Weights
 from tests.helpers.checkpoints import BGR, linked, make_caffe2, make_moco
+from tests.helpers.run_convert import files, run
 from transfer.adapters import convert as adapters_convert
 from transfer.adapters import load as adapters_load
 from transfer.adapters.inspection import inspect_checkpoint
@@ -34,19 +30,6 @@ SUFFIXES = [
     ("mmseg", ".pth"),
     ("timm", ".pth"),
 ]
-
-
-def run(*arguments: object) -> tuple[str, str]:
-    """(stdout, stderr) of the command; its error is raised."""
-    words = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(command, words, catch_exceptions=False, standalone_mode=False)
-    if result.exception:
-        raise result.exception
-    return result.stdout, result.stderr
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -239,80 +222,72 @@ def test_dry_run_writes_nothing(tmp_path: Path, checkpoint: Path, proven: list[t
     assert list(tmp_path.iterdir()) == [] and proven == []
 
 
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("error", [WeightsError("C3 differs"), KeyboardInterrupt(), ZeroDivisionError()])
-def test_a_proof_that_fails_leaves_nothing(
-    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+@pytest.mark.parametrize(
+    ("target", "name"), [("timm", "net.pkl"), ("timm", "there.pth"), ("mmseg", "card.pth")]
+)
+def test_a_wrong_place_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, name: str
 ) -> None:
-    seen: list[Path] = []
+    def load(*_: object, **__: object) -> Weights:
+        pytest.fail("it was read")
 
-    def prove(target: str, path: Path, weights: Weights) -> tuple[Proof, ...]:
-        seen.append(path)
-        raise error
-
-    monkeypatch.setattr(proof, "prove", prove)
-    (tmp_path / "net.pkl").write_bytes(b"mine")
-    with pytest.raises((type(error), Abort)):
-        run(checkpoint, "--to", "detectron2", "-o", tmp_path / "net.pkl", "--force")
-    assert files(tmp_path) == {"net.pkl": b"mine"}
-    assert seen and not seen[0].parent.exists()
+    monkeypatch.setattr(adapters_load, "load_backbone", load)
+    (tmp_path / "there.pth").write_bytes(b"mine")
+    (tmp_path / "card.pth.card.json").write_bytes(b"mine")
+    with pytest.raises(UsageError):
+        run(tmp_path / "gone.pth", "--to", target, "-o", tmp_path / name)
 
 
-Write = Callable[[Path, bytes], None]
+def test_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "net.pth").write_bytes(b"mine")
+    with pytest.raises(WeightsError, match=r"gone\.pth"):
+        run(tmp_path / "gone.pth", "--to", "timm", "-o", tmp_path / "net.pth", "--force")
+    assert files(tmp_path) == {"net.pth": b"mine"}
 
 
-@pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, BaseException], list[str]]:
-    """Let the writing of the n-th file fail; gives the names of those written before."""
-
-    real: Write = atomic.write_bytes
-
-    def arrange(count: int, error: BaseException) -> list[str]:
-        written: list[str] = []
-
-        def write(path: Path, data: bytes) -> None:
-            if len(written) == count:
-                raise error
-            real(path, data)
-            written.append(path.name)
-
-        monkeypatch.setattr(atomic, "write_bytes", write)
-        return written
-
-    return arrange
-
-
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("count", [0, 1, 2])
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), DiskError("the disk is full")])
-def test_what_stops_halfway_leaves_nothing(
-    tmp_path: Path, checkpoint: Path, stop_at: Any, count: int, error: BaseException
-) -> None:
-    written = stop_at(count, error)
-    with pytest.raises((type(error), Abort)):
-        run(checkpoint, "--to", "mmseg", "-o", tmp_path / "net.pth", "--no-verify")
-    assert len(written) == count
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_an_output_that_is_not_utf8_is_refused(tmp_path: Path, checkpoint: Path, dry_run: list[str]) -> None:
+    out = tmp_path / os.fsdecode(b"bad\xff.pth")
+    with pytest.raises(UsageError) as caught:
+        run(checkpoint, "--to", "timm", "-o", out, *dry_run)
+    assert r"bad\udcff.pth" in str(caught.value) and str(caught.value).isprintable()
     assert files(tmp_path) == {}
 
 
-def test_killed_halfway_no_weights_lie_without_their_card(
-    tmp_path: Path, checkpoint: Path, stop_at: Any
+@pytest.mark.parametrize("options", [[], ["--json"], ["--dry-run"]])
+def test_a_checkpoint_whose_name_is_not_utf8(tmp_path: Path, checkpoint: Path, options: list[str]) -> None:
+    path = linked(checkpoint, tmp_path, name=os.fsdecode(b"bad\xff.pth"))
+    out = tmp_path / "out" / "net.pkl"
+    run(path, "--to", "detectron2", "-o", out, "--no-verify", *options)
+    if "--dry-run" not in options:
+        assert load_backbone(out).card.source_file.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "told"),
+    [
+        ("torchvision", "net.pth", True),
+        ("timm", "net.pth", True),
+        ("timm", "net.safetensors", False),
+        ("detectron2", "net.pkl", False),
+        ("mmseg", "net.pth", False),
+    ],
+)
+def test_a_file_that_cannot_hold_its_card_needs_it_beside(
+    tmp_path: Path, checkpoint: Path, target: str, name: str, told: bool
 ) -> None:
-    """A kill undoes nothing: the card must be there before the weights, and belong to no others."""
-    written = stop_at(3, KeyboardInterrupt())
-    run(checkpoint, "--to", "detectron2", "-o", tmp_path / "net.pkl", "--no-verify")
-    assert written[0] == "net.pkl.card.json" and written[-1] == "net.pkl"
-    old = files(tmp_path)["net.pkl"]
-    state = {name: tensor + 1 for name, tensor in torch.load(checkpoint, weights_only=True).items()}
-    torch.save(state, tmp_path / "other.pth")
-    stop_at(1, KeyboardInterrupt())
-    with pytest.raises(Abort):
-        run(
-            tmp_path / "other.pth", "--to", "detectron2", "-o", tmp_path / "net.pkl", "--no-verify", "--force"
-        )
-    assert files(tmp_path)["net.pkl"] == old
-    with pytest.raises(BenchError, match="tensors_sha256"):
-        load_backbone(tmp_path / "net.pkl")
+    """Where its input is not what everybody takes for granted."""
+    path = linked(checkpoint, tmp_path, {"input": {**BGR, "stride_in": "3x3"}})
+    place = tmp_path / "out" / name
+    for options in (["--dry-run"], ["--no-verify"]):
+        out, err = run(path, "--to", target, "-o", place, *options)
+        assert (f"{name}.card.json must stay beside {name}" in err) == told
+        assert "must stay" not in out
+    card_path(place).unlink()
+    held = load_backbone(place).card.input.channel_order == "bgr"
+    assert held != told, "what is told is true"
+    _, err = run(checkpoint, "--to", target, "-o", tmp_path / "plain" / name, "--dry-run")
+    assert "must stay" not in err
 
 
 def test_notes_of_a_card_cannot_write_to_the_terminal(tmp_path: Path, checkpoint: Path) -> None:
@@ -321,3 +296,13 @@ def test_notes_of_a_card_cannot_write_to_the_terminal(tmp_path: Path, checkpoint
         out, err = run(path, "--to", "timm", "-o", card_path(path).with_suffix(".pth"), "--dry-run", *options)
         assert all(line.isprintable() for line in f"{out}{err}".split("\n"))
         assert r"\x1b[2J" in err
+
+
+def test_what_is_printed_cannot_write_to_the_terminal(
+    tmp_path: Path, checkpoint: Path, plain: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = plain.card.model_copy(update={"name": "a\x1b[2J", "layout": "b\u202e"})
+    monkeypatch.setattr(adapters_load, "load_backbone", lambda *_, **__: Weights(card, plain.tensors))
+    for options in ([], ["--json"]):
+        out, err = run(checkpoint, "--to", "timm", "-o", tmp_path / "x\x9b.pth", "--dry-run", *options)
+        assert all(line.isprintable() for line in f"{out}{err}".split("\n"))
