@@ -40,7 +40,7 @@ def test_every_array_gets_a_flat_name(references: State, fields: dict[str, Any])
 @pytest.mark.parametrize(
     "state",
     [None, 3, [], [{}] * 5, {}, {"online_params": {}}, {"a": {"b": {"c": 1}}}, Inert("x.State", ())],
-    ids=str,
+    ids=("none", "number", "list", "tuple_of_five", "empty", "one_field", "others", "object"),
 )
 def test_anything_else_stays_as_it_is(state: Any) -> None:
     checkpoint = {"experiment_state": state, "step": 3}
