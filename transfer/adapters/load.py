@@ -162,8 +162,9 @@ def _name(path: Path, checkpoint: Mapping[Any, Any], found: Found, declared: Dec
 
 
 def _card(path: Path, name: str, found: Found, audit: Audit, spec: InputSpec) -> Card:
-    dropped = [f"{rule} ({len(keys)})" for rule, keys in audit.dropped.items()]
-    dropped += [f"{key} (beside the container)" for key in found.top_level[:20]]
+    # Names from a stranger's file: of any length, and with characters that no card can hold.
+    dropped = [f"{shown(rule)} ({len(keys)})" for rule, keys in audit.dropped.items()]
+    dropped += [f"{shown(key)} (beside the container)" for key in found.top_level[:20]]
     notes = list(audit.notes)
     if found.left_out:
         others = [_labelled(found, place) for place in found.left_out]
@@ -172,7 +173,7 @@ def _card(path: Path, name: str, found: Found, audit: Audit, spec: InputSpec) ->
     return Card(
         name=name,
         layout=found.layout.name,
-        encoder=found.place.prefix,
+        encoder=shown(found.place.prefix),
         source_file=as_text(path.name),
         source_sha256=sha256_file(path),
         tensors_sha256=hash_tensors(audit.tensors),
