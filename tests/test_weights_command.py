@@ -125,11 +125,13 @@ def test_what_is_there_is_replaced_only_when_asked(site: Site, tmp_path: Path, d
     assert declared is not None and declared.name == NAME
 
 
-def test_a_card_of_the_user_beside_the_right_file_is_kept(site: Site, tmp_path: Path) -> None:
+def test_another_card_beside_the_right_file_is_refused(site: Site, tmp_path: Path) -> None:
+    """It may lack the input that the weights expect."""
     path = tmp_path / "toy.pth"
     path.write_bytes(site.files["/toy.pth"])
     card_path(path).write_text('{"name": "mine"}')
-    run("get", NAME, "--out", tmp_path)
+    with pytest.raises(UsageError, match="is not the card of"):
+        run("get", NAME, "--out", tmp_path)
     assert card_path(path).read_text() == '{"name": "mine"}'
     run("get", NAME, "--out", tmp_path, "--force")
     declared = read_declared(path)
@@ -173,7 +175,7 @@ def test_a_folder_whose_name_cannot_be_printed(site: Site, tmp_path: Path) -> No
     [
         ("resnet50.moco_v2_800e", "moco_v2_800ep"),
         ("moco_v2_80ep", "moco_v2_800ep"),
-        ("resnet50.torchvison_v1", "torchvision_v1"),
+        ("resnet50.torchvison_v2", "torchvision_v2"),
     ],
 )
 def test_the_nearest_name_is_suggested(tmp_path: Path, name: str, near: str) -> None:

@@ -1,4 +1,4 @@
-"""The flags that every command that trains shares, written once."""
+"""The flags that several commands share, written once."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ def training_options(function: F) -> F:
 def reading_options(function: F) -> F:
     """Add the flags that say how a checkpoint is to be read."""
     options = (
-        click.option("--encoder", help="Which encoder, where a file holds several: its label or key prefix."),
+        click.option(
+            "--encoder",
+            help="Which encoder, where a file holds several: label, prefix or place, as bench inspect says.",
+        ),
         click.option(
             "--input-spec",
             type=click.Path(path_type=Path),

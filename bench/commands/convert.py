@@ -116,7 +116,7 @@ _WITHOUT_CARD = (("torchvision", ".pth"), ("timm", ".pth"))
 def _check_name(out: Path, target: str) -> None:
     """Refuse, before anything is read, an output file that the target does not take or nobody can name."""
     from bench.commands._text import printable
-    from transfer.adapters.convert import find_target
+    from transfer.adapters.convert import check_suffix
 
     try:
         str(out).encode()
@@ -124,12 +124,7 @@ def _check_name(out: Path, target: str) -> None:
         raise UsageError(
             f"--out {printable(str(out))}: is not UTF-8; no card or config can name it. Give another name."
         ) from None
-    suffixes = find_target(target).suffixes
-    if out.suffix not in suffixes:
-        raise UsageError(
-            f"{out}: {target} does not take a file that ends in {out.suffix!r}; "
-            f"expected {' or '.join(suffixes)}. Give the output file that ending."
-        )
+    check_suffix(target, out.suffix)
 
 
 def _check_places(files: list[Path], checkpoint: Path, *, force: bool) -> None:

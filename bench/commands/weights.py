@@ -80,7 +80,7 @@ def get(name: str, out: Path, force: bool, dry_run: bool, as_json: bool) -> None
 
     \b
     Examples:
-      bench weights get resnet50.torchvision_v1
+      bench weights get resnet50.supervised_torchvision
       bench weights get resnet50.moco_v2_800ep --out checkpoints --dry-run
     """
     import json
@@ -121,6 +121,8 @@ def get(name: str, out: Path, force: bool, dry_run: bool, as_json: bool) -> None
                 )
     elif not dry_run and (force or not place.exists()):
         write_card(sha256)
+    elif place.exists() and not _is_of(entry, path):
+        raise UsageError(f"{place}: is not the card of {entry.name}; --force replaces it")
     result["sha256"] = sha256
     if as_json:
         click.echo(json.dumps(result, indent=2, sort_keys=True))

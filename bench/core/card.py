@@ -41,6 +41,13 @@ class InputSpec(BaseModel):
             raise ValueError(f"BGR needs {' and '.join(sorted(left_out))}, too, in that order")
         return self
 
+    @model_validator(mode="after")
+    def _of_the_byte_scale(self) -> InputSpec:
+        # No weights are fed like this; people write 0.485 for 123.675.
+        if max(self.std) < 1 or 0 < max(map(abs, self.mean)) <= 1:
+            raise ValueError("mean and std are on the 0-255 scale; these look like those of 0 to 1")
+        return self
+
 
 class Card(BaseModel):
     """Everything a record says of its weights.

@@ -24,6 +24,7 @@ CARD_KEY = "transfer_bench.card"
 """Under this key lies the card, as JSON text, inside a file that can hold it."""
 
 MAX_BYTES = 1024**2
+_MAX_LINKS = 40  # as many as Linux follows
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -57,12 +58,19 @@ def card_path(path: Path) -> Path:
 
 
 def find_card(path: Path) -> Path | None:
-    """The card of the file at `path`, or None: beside it or, where it is a link, beside the file linked to.
+    """The card of the file at `path`, or None: beside it or, where it is a link, beside what it links to.
 
-    A card that is itself a broken link counts as there, so that reading it fails.
+    Of several on a chain of links the first counts. A card that is itself a broken link counts as there, so
+    that reading it fails.
     """
-    places = (card_path(path), card_path(Path(os.path.realpath(path))))
-    return next((place for place in places if os.path.lexists(place)), None)
+    for _ in range(_MAX_LINKS):
+        if os.path.lexists(card_path(path)):
+            return card_path(path)
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    real = card_path(Path(os.path.realpath(path)))
+    return real if os.path.lexists(real) else None
 
 
 def read_declared(path: Path) -> Declared | None:

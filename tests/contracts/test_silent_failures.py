@@ -104,7 +104,7 @@ def test_03_the_wrong_encoder(tmp_path: Path, state: dict[str, torch.Tensor]) ->
     key = {name: value + 1 for name, value in state.items()}
     moco = under("module.encoder_q.", state) | under("module.encoder_k.", key)
     card = load_backbone(saved(tmp_path, {"state_dict": moco})).card
-    assert card.encoder == "module.encoder_q."
+    assert card.encoder == "state_dict:module.encoder_q."
     assert any("also there: key (state_dict:module.encoder_k.)" in note for note in card.notes)
     undocumented = under("student.", state) | under("teacher.", key)
     with pytest.raises(WeightsError, match=r"several encoders.*--encoder"):
@@ -257,6 +257,10 @@ def test_18_teacher_or_student(tmp_path: Path, state: dict[str, torch.Tensor]) -
     teacher, student = load_backbone(path), load_backbone(path, encoder="student")
     assert torch.equal(torch.from_numpy(teacher.tensors["bn1.bias"]), state["bn1.bias"])
     assert (teacher.card.name, student.card.name) == ("resnet50.x", "resnet50.x.student")
+    assert (teacher.card.encoder, student.card.encoder) == (
+        "teacher:module.backbone.",
+        "student:module.backbone.",
+    )
     assert teacher.card.key != student.card.key
 
 

@@ -11,7 +11,7 @@ from bench.core.card import InputSpec
 from bench.core.weights import Weights
 from transfer.adapters.convert import TARGETS, file_bytes
 
-RGB = InputSpec()
+RGB = InputSpec.model_validate(InputSpec().model_dump())  # every field given, not left out
 MSRA = InputSpec(channel_order="bgr", mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0), stride_in="1x1")
 TF = InputSpec(padding="tf_same")
 

@@ -153,7 +153,7 @@ def test_encoder(tmp_path: Path, moco: Path) -> None:
         run(moco, "--to", "timm", "-o", tmp_path / "key.pth", "--encoder", "key", "--no-verify", "--json")[0]
     )
     assert (result["card"]["encoder"], result["card"]["name"], result["proofs"]) == (
-        "module.encoder_k.",
+        "state_dict:module.encoder_k.",
         "resnet50.moco_v2.key",
         [],
     )

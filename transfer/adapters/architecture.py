@@ -24,7 +24,7 @@ def why_not_resnet50(shapes: Mapping[str, Shape]) -> str | None:
     Args:
         shapes: Name without prefix to shape, heads included.
     """
-    if "conv1.weight" not in shapes and "conv1.0.weight" in shapes:
+    if "conv1.weight" not in shapes and not shapes.keys().isdisjoint(("conv1.0.weight", "stem.0.weight")):
         return "a deep stem of several convolutions (ResNet-C or -D)"
     stem = shapes.get("conv1.weight", SHAPES["conv1.weight"])
     if len(stem) == 4 and stem[2:] == (3, 3):

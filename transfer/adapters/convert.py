@@ -33,7 +33,6 @@ class Target:
     Attributes:
         name: As in `bench convert --to`.
         suffixes: Endings its tools read, the usual one first.
-        summary: What the file is, one line.
         content: Weights, in float32 and contiguous, and the ending to the file's bytes.
         config: Card and file name to the ending and the text of a config for the file; None where the
             target has no configs.
@@ -41,7 +40,6 @@ class Target:
 
     name: str
     suffixes: tuple[str, ...]
-    summary: str
     content: Callable[[Weights, str], bytes]
     config: Callable[[Card, str], tuple[str, str]] | None = None
 
@@ -59,6 +57,21 @@ def find_target(name: str) -> Target:
     return TARGETS[name]
 
 
+def check_suffix(target: str, suffix: str) -> Target:
+    """The target, if it reads files with this ending.
+
+    Raises:
+        UsageError: no such target, or it does not.
+    """
+    found = find_target(target)
+    if suffix not in found.suffixes:
+        raise UsageError(
+            f"{target} does not take a file that ends in {suffix!r}; "
+            f"expected {' or '.join(found.suffixes)}. Give the output file that ending."
+        )
+    return found
+
+
 def file_bytes(weights: Weights, target: str, suffix: str) -> bytes:
     """The content of the file that `target` takes; the caller writes it.
 
@@ -73,12 +86,7 @@ def file_bytes(weights: Weights, target: str, suffix: str) -> bytes:
     Raises:
         UsageError: no such target, or it does not read files with this ending.
     """
-    found = find_target(target)
-    if suffix not in found.suffixes:
-        raise UsageError(
-            f"{target} does not take a file that ends in {suffix!r}; "
-            f"expected {' or '.join(found.suffixes)}. Give the output file that ending."
-        )
+    found = check_suffix(target, suffix)
     # Memory order and views show in pickles; equal tensors have to give equal bytes.
     tensors = {name: np.array(weights.tensors[name], dtype=np.float32, order="C") for name in SHAPES}
     return found.content(Weights(weights.card, tensors), suffix)
@@ -130,27 +138,23 @@ _ALL = (
     Target(
         "torchvision",
         (".pth", ".safetensors"),
-        "state dict of torchvision's resnet50, without fc and counters",
         _state_dict,
     ),
     Target(
         "detectron2",
         (".pkl",),
-        "what Detectron2 takes as MODEL.WEIGHTS",
         lambda weights, suffix: detectron2.detectron2_pkl(weights),
         config_yaml,
     ),
     Target(
         "mmseg",
         (".pth",),
-        "what MMSegmentation's ResNet (never ResNetV1c) takes as Pretrained checkpoint",
         lambda weights, suffix: torch_zip(mmseg.to_mmseg(weights)),
         mmseg.config_python,
     ),
     Target(
         "timm",
         (".safetensors", ".pth"),
-        "state dict of timm's resnet50, without fc and counters",
         _state_dict,
     ),
 )

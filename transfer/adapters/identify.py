@@ -16,7 +16,7 @@ from bench.core.tensor_ref import TensorRef
 from transfer.adapters.architecture import why_not_resnet50
 from transfer.adapters.haiku import unfold
 from transfer.adapters.keymap import COUNTERS, SHAPES, Shape
-from transfer.adapters.layout import Layout, Place
+from transfer.adapters.layout import STANDARD_INPUT, Layout, Place
 from transfer.adapters.layouts import LAYOUTS
 from transfer.adapters.naming import Naming
 from transfer.adapters.namings import NAMINGS
@@ -40,14 +40,14 @@ class Found:
         place: What is taken.
         state: The whole container.
         left_out: The other encoders.
-        top_level: Keys beside the container, which are not looked at.
+        beside: Keys beside the container and the dicts around it, which are not looked at.
     """
 
     layout: Layout
     place: Place
     state: Mapping[Any, Any]
     left_out: Encoders
-    top_level: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     def rest(self, key: object) -> str | None:
         """What stands behind the prefix of the encoder taken, or None for a key of something else."""
@@ -144,9 +144,16 @@ def identify(checkpoint: Mapping[Any, Any], where: str, encoder: str | None = No
         known = [layout for layout in layouts if layout.label_of(place)]
         layout = known[0] if len(known) == 1 else _named_layout(place)
     left_out = {other: keys for other, keys in encoders.items() if other != place}
-    beside = _at(checkpoint, place.container[:-1]) if place.container else {}
-    top_level = tuple(str(key)[:60] for key in beside if key != place.container[-1])
-    return Found(layout, place, _at(checkpoint, place.container), left_out, top_level)
+    return Found(layout, place, _at(checkpoint, place.container), left_out, _beside(checkpoint, place))
+
+
+def _beside(checkpoint: Mapping[Any, Any], place: Place) -> tuple[str, ...]:
+    """The keys beside the container, and beside each dict on the way to it."""
+    found = []
+    for depth, inner in enumerate(place.container):
+        path = place.container[:depth]
+        found += ["/".join((*path, str(key)[:60])) for key in _at(checkpoint, path) if key != inner]
+    return tuple(found)
 
 
 def _fitting(checkpoint: Mapping[Any, Any], encoders: Encoders) -> list[Layout]:
@@ -172,9 +179,8 @@ def _has_signs(checkpoint: Mapping[Any, Any], layout: Layout, place: Place) -> b
         state = _at(checkpoint, tuple(container.split("/")) if container else ())
         if not any(isinstance(key, str) and fnmatchcase(key, pattern) for key in state):
             return False
-    keys = list(_at(checkpoint, place.container)) if layout.order else []
-    first, second = layout.order or ("", "")
-    return not layout.order or (first in keys and second in keys[keys.index(first) :])
+    keys = iter(_at(checkpoint, place.container))
+    return all(key in keys for key in layout.order)  # each is looked for behind the one before
 
 
 def _named(encoder: str, layouts: list[Layout], encoders: Encoders, where: str) -> Place:
@@ -197,6 +203,8 @@ def _named_layout(place: Place) -> Layout:
         places=(place,),
         drop=(f"{_literal(place.prefix)}fc.*",),
         drop_outside=True,
+        # Who renames the tensors often feeds them otherwise, too.
+        input=STANDARD_INPUT if place.naming == "torchvision" else None,
         notes=("the layout is not in the table: the encoder was named by the user, the input is assumed",),
     )
 

@@ -41,7 +41,7 @@ class Layout:
         label: What `--encoder` may call the encoder taken.
         signs: Patterns of keys, of which the file has each: they tell this layout from a more general one
             at the same place. Written `key` for the outermost dict, `container:key` for another.
-        order: Two keys of the container of which the first stands before the second; a sign, too.
+        order: Keys of the container that stand there in this order; a sign, too.
         drop: Patterns of whole keys in the container that are left out; `*` stands for anything. The other
             encoders of the same container are left out by their names and prefix, the 53 counters by name.
         drop_outside: Also leave out every key that does not start with the prefix.
@@ -56,7 +56,7 @@ class Layout:
     label: str = "backbone"
     others: tuple[tuple[str, Place], ...] = ()
     signs: tuple[str, ...] = ()
-    order: tuple[str, str] | None = None
+    order: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     drop_outside: bool = False
     also: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Layout:
     @property
     def num_signs(self) -> int:
         """How special the layout is: of two that fit, the one with more signs is meant."""
-        return len(self.signs) + (self.order is not None)
+        return len(self.signs) + bool(self.order)
 
     def label_of(self, place: Place) -> str | None:
         """What this layout calls the encoder at `place`, or None for a place that it does not know."""

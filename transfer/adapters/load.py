@@ -21,6 +21,7 @@ from transfer.adapters.layouts import LAYOUTS
 
 _SUFFIXES = (".pth", ".pt", ".tar", ".pkl", ".pickle", ".ckpt", ".safetensors", ".torch", ".bin")
 _MAX_SHOWN = 6
+_MAX_BESIDE = 50
 
 
 @dataclass(frozen=True)
@@ -67,30 +68,77 @@ def load(
     """As `load_backbone`, with what was left out."""
     if name is not None:
         safe_name(name, "name of weights", error=WeightsError)
-    ours = read_card(path) is not None
-    checkpoint = {} if ours else read_checkpoint(path)
+    own = read_card(path)
+    checkpoint = {} if own else read_checkpoint(path)
+    inside = declared_inside(checkpoint, str(path))
     beside = read_declared(path)
-    declared = beside or declared_inside(checkpoint, str(path))
-    if declared is not None and declared.name is not None:
-        safe_name(declared.name, f"{find_card(path) or path}: name", error=WeightsError)
-    if not ours:
-        loaded = _load_foreign(path, checkpoint, encoder, declared, input_spec)
-    else:
+    if own is not None:
         if encoder is not None:
             raise UsageError(f"{path}: weights of ours hold one encoder; leave out --encoder")
         loaded = Loaded(read_weights(path), {})
         safe_name(loaded.weights.card.name, f"{path}: name on the card", error=WeightsError)
         check_tensors(loaded.weights.tensors, str(path))
+        inside = Declared.model_validate(own.model_dump())
+    declared = _both(path, inside, beside, input_spec)
+    if declared is not None and declared.name is not None:
+        safe_name(declared.name, f"{find_card(path) or path}: name", error=WeightsError)
+    if own is None:
+        loaded = _load_foreign(path, checkpoint, encoder, declared, input_spec)
     card = loaded.weights.card
     if declared is not None:
-        # A card inside the file stays what it was made as; one beside it can be corrected by its owner.
-        card = _hold_against(path, card, declared, input_spec if beside else None, ours=ours)
+        card = _hold_against(path, card, declared)
     if name is not None:
         card = card.model_copy(update={"name": name})
-    if input_spec is not None and input_spec != card.input:
-        notes = (*card.notes, "the input spec was given by the user")
-        card = card.model_copy(update={"input": input_spec, "notes": notes})
+    spec = _laid_over(input_spec, card.input) if input_spec else card.input
+    if spec != card.input:
+        notes = dict.fromkeys((*card.notes, "the input spec was given by the user"))
+        card = card.model_copy(update={"input": spec, "notes": tuple(notes)})
     return Loaded(Weights(card, loaded.weights.tensors), loaded.dropped)
+
+
+def _both(
+    path: Path, inside: Declared | None, beside: Declared | None, input_spec: InputSpec | None
+) -> Declared | None:
+    """What the cards inside and beside a file say together.
+
+    Raises:
+        WeightsError: they contradict each other, or the user.
+    """
+    if beside is None:
+        return inside
+    place = find_card(path) or path
+    if beside.input is not None and input_spec is not None:
+        _same(place, "input", beside.input, _laid_over(input_spec, beside.input))
+    if inside is None:
+        return beside
+    for key in ("tensors_sha256", "input", "layout", "encoder"):
+        if getattr(beside, key) is not None:
+            _same(place, key, getattr(beside, key), getattr(inside, key))
+    told = {key: getattr(beside, key) for key in beside.model_fields_set}
+    if beside.tensors_sha256 is None:
+        # It speaks of this file; the card inside of the one that the weights came from.
+        if beside.source_sha256 is not None:
+            _same(place, "source_sha256", beside.source_sha256, sha256_file(path))
+        told = {key: value for key, value in told.items() if key in ("name", "licence", "url", "notes")}
+    return inside.model_copy(update={key: value for key, value in told.items() if value is not None})
+
+
+def _laid_over(spec: InputSpec, base: InputSpec) -> InputSpec:
+    """The fields that the user gave, over what is known of the file.
+
+    Raises:
+        WeightsError: another channel order without its mean and std.
+    """
+    given = {key: getattr(spec, key) for key in spec.model_fields_set}
+    if given.get("channel_order", base.channel_order) != base.channel_order and not given.keys() >= {
+        "mean",
+        "std",
+    }:
+        raise WeightsError(
+            f"--input-spec: {spec.channel_order.upper()} where the weights are known to be for "
+            f"{base.channel_order.upper()}; give mean and std in that order, too"
+        )
+    return base.model_copy(update=given)
 
 
 def default_name(path: Path) -> str:
@@ -112,8 +160,8 @@ def encoder_to_take(encoder: str | None, declared: Declared | None) -> str | Non
     The encoder on the card of a copy is where its tensors were in another file, and says nothing of this one.
     """
     if encoder is None and declared is not None and declared.tensors_sha256 is None:
-        encoder = declared.encoder
-    return encoder or None
+        return declared.encoder or None
+    return encoder
 
 
 def _load_foreign(
@@ -164,7 +212,9 @@ def _name(path: Path, checkpoint: Mapping[Any, Any], found: Found, declared: Dec
 def _card(path: Path, name: str, found: Found, audit: Audit, spec: InputSpec) -> Card:
     # Names from a stranger's file: of any length, and with characters that no card can hold.
     dropped = [f"{shown(rule)} ({len(keys)})" for rule, keys in audit.dropped.items()]
-    dropped += [f"{shown(key)} (beside the container)" for key in found.top_level[:20]]
+    dropped += [f"{shown(key)} (beside the container)" for key in found.beside[:_MAX_BESIDE]]
+    if len(found.beside) > _MAX_BESIDE:
+        dropped.append(f"and {len(found.beside) - _MAX_BESIDE} more (beside the container)")
     notes = list(audit.notes)
     if found.left_out:
         others = [_labelled(found, place) for place in found.left_out]
@@ -173,7 +223,7 @@ def _card(path: Path, name: str, found: Found, audit: Audit, spec: InputSpec) ->
     return Card(
         name=name,
         layout=found.layout.name,
-        encoder=shown(found.place.prefix),
+        encoder=shown(str(found.place)),
         source_file=as_text(path.name),
         source_sha256=sha256_file(path),
         tensors_sha256=hash_tensors(audit.tensors),
@@ -187,33 +237,23 @@ def _labelled(found: Found, place: Place) -> str:
     return f"{found.layout.label_of(place) or 'unknown'} ({shown(str(place))})"
 
 
-def _hold_against(
-    path: Path, card: Card, declared: Declared, input_spec: InputSpec | None, *, ours: bool
-) -> Card:
-    """The card with what the card beside the file adds to it.
+def _hold_against(path: Path, card: Card, declared: Declared) -> Card:
+    """The card with what the card that came with the file adds to it.
 
     Raises:
-        WeightsError: the two speak of other tensors, another file, another layout, or another input.
+        WeightsError: the two speak of other tensors, another file, or another layout.
     """
     place = find_card(path) or path
-    if declared.input is not None and input_spec is not None:
-        _same(place, "input", declared.input, input_spec)
     if declared.tensors_sha256 is not None:
         _same(place, "tensors_sha256", declared.tensors_sha256, card.tensors_sha256)
         # A copy of weights that have a card already: it says where they come from, the copy does not.
         told = {key: getattr(declared, key) for key in declared.model_fields_set}
         return card.model_copy(update={key: value for key, value in told.items() if value is not None})
     if declared.source_sha256 is not None:
-        # A file of ours has the hash of the file that it was made from on its card.
-        _same(
-            place, "source_sha256", declared.source_sha256, sha256_file(path) if ours else card.source_sha256
-        )
+        _same(place, "source_sha256", declared.source_sha256, card.source_sha256)
     if declared.layout is not None:
         _same(place, "layout", declared.layout, card.layout)
-    if ours and declared.encoder is not None:
-        _same(place, "encoder", declared.encoder, card.encoder)
     update = {
-        "name": (declared.name if ours else None) or card.name,
         "input": declared.input or card.input,
         "licence": declared.licence or card.licence,
         "url": declared.url or card.url,

@@ -70,11 +70,21 @@ def _torchvision() -> Iterator[PublicWeights]:
     folder = "https://download.pytorch.org/models/"
     source, licence = "pytorch/vision torchvision/models/resnet.py", "BSD-3-Clause"
     for name, file, size, note in (
-        ("v1", "resnet50-0676ba61.pth", 97.781, "supervised, ImageNet-1k, the simple recipe"),
-        ("v2", "resnet50-11ad3fa6.pth", 97.79, "supervised, ImageNet-1k, the long recipe of 2021"),
+        (
+            "supervised_torchvision",
+            "resnet50-0676ba61.pth",
+            97.781,
+            "ImageNet-1k, the first recipe",
+        ),
+        (
+            "torchvision_v2",
+            "resnet50-11ad3fa6.pth",
+            97.79,
+            "supervised, ImageNet-1k, the recipe of 2021",
+        ),
     ):
         yield _named_by_sha256(
-            f"resnet50.torchvision_{name}",
+            f"resnet50.{name}",
             folder + file,
             source,
             licence,
@@ -88,7 +98,7 @@ def _msra() -> Iterator[PublicWeights]:
     # The input is that of open-mmlab/mmdetection configs/faster_rcnn/faster-rcnn_r50-caffe_fpn_1x_coco.py
     # (style "caffe" is the stride in the 1x1); Detectron2 feeds its own copy in the same way.
     yield _named_by_sha256(
-        "resnet50.msra_openmmlab",
+        "resnet50.supervised_msra",
         "https://download.openmmlab.com/pretrain/third_party/resnet50_msra-5891d200.pth",
         "open-mmlab/mmcv mmcv/model_zoo/open_mmlab.json",
         "not stated",

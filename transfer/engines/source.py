@@ -34,7 +34,7 @@ class Reference:
     """What a backbone must give.
 
     Attributes:
-        images: [1, 3, side, side] fp32, normalised as the weights expect.
+        images: [2, 3, side, side] fp32, normalised as the weights expect.
         features: C2 to C5 of the source network on them.
     """
 
@@ -43,8 +43,8 @@ class Reference:
 
 
 def reference(weights: Weights, dilated: Dilated = NOT_DILATED) -> Reference:
-    """Features of the source network on one fixed noise image, in eval mode on the CPU."""
-    noise = rng.generator(0, "noise").standard_normal((1, 3, IMAGE_SIDE_PX, IMAGE_SIDE_PX))
+    """Features of the source network on two fixed noise images, in eval mode on the CPU."""
+    noise = rng.generator(0, "noise").standard_normal((2, 3, IMAGE_SIDE_PX, IMAGE_SIDE_PX))
     # Weights of std 1 see values of -128 to 127; noise of 1 would leave their first norm nothing but bias.
     noise *= _TYPICAL_STD / np.asarray(weights.card.input.std).reshape(1, 3, 1, 1)
     images = torch.from_numpy(noise.astype(np.float32))

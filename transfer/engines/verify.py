@@ -29,7 +29,7 @@ class Loaded:
     Attributes:
         model: In eval mode, on the CPU.
         names: torchvision name to the model's.
-        features: [1, 3, side, side] fp32 to C2 to C5.
+        features: [2, 3, side, side] fp32 to C2 to C5.
     """
 
     model: nn.Module
@@ -102,11 +102,11 @@ def verify_features(
     reason: str = "",
     outcome: str = NOTHING_TRAINED,
 ) -> float:
-    """The largest difference between the engine's C2 to C5 and the source network's, on one fixed image.
+    """The largest difference between the engine's C2 to C5 and the source network's, on two fixed images.
 
     Args:
         weights: The source; its network is torchvision's ResNet-50 as the card says.
-        engine_features: [1, 3, side, side] fp32 to the four stages' outputs, in eval mode; called
+        engine_features: [2, 3, side, side] fp32 to the four stages' outputs, in eval mode; called
             without gradient.
         expected: `reference(weights)`, or that of a dilated network; computed if it is None.
         where: The engine, for the message.

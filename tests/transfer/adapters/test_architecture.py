@@ -104,3 +104,10 @@ DAMAGED: dict[str, Shapes] = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_resnet50_is_left_to_the_audit(name: str) -> None:
     assert why_not_resnet50(DAMAGED[name]) is None
+
+
+@pytest.mark.parametrize("stem", ["conv1.0.weight", "stem.0.weight"])
+def test_a_deep_stem_under_either_name(stem: str) -> None:
+    """torchvision-like names, and OpenMMLab's ResNetV1c."""
+    shapes = {name: shape for name, shape in SHAPES.items() if name != "conv1.weight"}
+    assert "deep stem" in str(why_not_resnet50({**shapes, stem: (32, 3, 3, 3)}))

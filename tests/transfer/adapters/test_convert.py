@@ -87,8 +87,8 @@ def test_a_file_with_a_place_for_its_card_is_read_as_the_card_says(
     # The hash of the file that the weights came from is not on this card.
     found = load_backbone(path).card
     assert found.model_copy(update={"source_sha256": None}) == card
-    rgb = load_backbone(path, input_spec=InputSpec()).card
-    assert (rgb.input, rgb.notes[-1]) == (InputSpec(), "the input spec was given by the user")
+    rgb = load_backbone(path, input_spec=RGB).card
+    assert (rgb.input, rgb.notes[-1]) == (RGB, "the input spec was given by the user")
 
 
 def entries(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
@@ -113,7 +113,7 @@ def parsed(card: Card, target: str, file_name: str) -> dict[str, Any]:
     return entries({"model": names["model"]})
 
 
-TINY = InputSpec(mean=(0.0, -1e-05, 0.1), std=(1e-07, 1.0, 0.1 + 0.2))
+TINY = InputSpec(mean=(0.0, -1e-05, 100.1), std=(1e-07, 1.0, 0.1 + 0.2))
 SETTINGS = {"detectron2": detectron2_config.pixel_settings, "mmseg": mmseg.pixel_settings}
 
 

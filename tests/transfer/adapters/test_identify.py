@@ -173,3 +173,46 @@ def test_containers_are_given_once_from_the_outside_in() -> None:
     for _ in range(MAX_NESTING + 5):
         deep = {"in": deep}
     assert len(list(containers(deep))) == MAX_NESTING
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [
+        {"encoder.": "", "classifier.": ("weight", "bias")},
+        {"backbone.": "", "roi_head.bbox_head.": ("fc_cls.weight", "fc_reg.weight")},
+    ],
+    ids=["classifier", "fast_rcnn_c4"],
+)
+def test_a_network_trained_on_labels_is_no_pretrained_one(references: State, trained: dict[str, Any]) -> None:
+    """Near to what solo-learn and InstanceLoc write, without what only their pretraining has."""
+    prefix, head = trained
+    state = {name: value for name, value in references.items() if not name.startswith("fc.")}
+    keys = prefixed(prefix, state) | {f"{head}{name}": references["fc.bias"] for name in trained[head]}
+    if prefix == "backbone.":
+        keys = {
+            key.replace("backbone.layer4.", "roi_head.shared_head.layer4."): value
+            for key, value in keys.items()
+        }
+    with pytest.raises(WeightsError, match="Name the one to take with --encoder"):
+        identify({"state_dict": keys, "meta": {}}, "x.pth")
+
+
+def test_a_sorted_file_is_not_taken_for_simclrs(references: State) -> None:
+    """Its order alone tells SimCLR's converter, and pixels of 0 to 1; this order is nobody's."""
+    for names in (sorted(references), sorted(references, reverse=True)):
+        found = identify({"state_dict": {name: references[name] for name in names}}, "x.pth")
+        assert found.layout.name == "plain"
+
+
+def test_a_named_place_of_other_names_says_no_input(references: State) -> None:
+    """Caffe2's names go with BGR as often as not."""
+    checkpoint = {"model": file("02_detectron2_msra", references)}
+    with pytest.raises(WeightsError, match="no documented layout"):
+        identify(checkpoint, "x.pkl")
+    assert identify(checkpoint, "x.pkl", "model:<caffe2>").layout.input is None
+    assert identify({"net": dict(references)}, "x.pth", "net:").layout.input is not None
+
+
+def test_keys_beside_every_dict_on_the_way_are_listed(references: State) -> None:
+    checkpoint = {"a": {"b": dict(references), "step": 1}, "optimizer": {}, "epoch": 3}
+    assert identify(checkpoint, "x.pth", "a/b:").beside == ("optimizer", "epoch", "a/step")

@@ -31,7 +31,11 @@ def test_files_arrive_bit_equal(tmp_path: Path, torch_state: dict[str, torch.Ten
     for name, array in weights.tensors.items():
         assert array.tobytes() == torch_state[name].numpy().tobytes()
     card = weights.card
-    assert (card.name, card.layout, card.encoder) == ("resnet50.resnet50-19c8e357", "torchvision", "")
+    assert (card.name, card.layout, card.encoder) == (
+        "resnet50.resnet50-19c8e357",
+        "torchvision",
+        "(no prefix)",
+    )
     assert (card.source_file, card.source_sha256) == (path.name, sha256_file(path))
     assert card.tensors_sha256 == hash_tensors(weights.tensors)
     assert sorted(card.dropped) == ["fc.* (2)", f"num_batches_tracked ({len(COUNTERS)})"]
@@ -64,8 +68,12 @@ def test_moco_from_file_to_ours_and_back(tmp_path: Path, torch_state: dict[str, 
     query, key = load_backbone(path), load_backbone(path, encoder="key", name="resnet50.key", input_spec=bgr)
     assert np.array_equal(query.tensors["bn1.bias"], torch_state["bn1.bias"].numpy())
     assert np.array_equal(key.tensors["bn1.bias"], other["bn1.bias"].numpy())
-    assert (query.card.name, query.card.encoder) == ("resnet50.moco-v2", "module.encoder_q.")
-    assert (key.card.name, key.card.encoder, key.card.input) == ("resnet50.key", "module.encoder_k.", bgr)
+    assert (query.card.name, query.card.encoder) == ("resnet50.moco-v2", "state_dict:module.encoder_q.")
+    assert (key.card.name, key.card.encoder, key.card.input) == (
+        "resnet50.key",
+        "state_dict:module.encoder_k.",
+        bgr,
+    )
     assert "module.encoder_k.* (320)" in query.card.dropped
     assert "optimizer (beside the container)" in query.card.dropped
 

@@ -14,6 +14,7 @@ from bench.core.card_file import card_path, card_text
 from bench.core.errors import WeightsError
 from bench.core.weights import Weights, write_weights
 from tests.helpers.checkpoints import BGR, linked, make_caffe2, make_moco, make_students
+from tests.helpers.converted import RGB
 from transfer.adapters.convert import TARGETS, file_bytes
 from transfer.adapters.load import load_backbone
 
@@ -103,7 +104,7 @@ def test_what_holds_passes(tmp_path: Path, checkpoint: Path, plain: Weights) -> 
 def test_two_inputs_must_agree(tmp_path: Path, checkpoint: Path) -> None:
     path = linked(checkpoint, tmp_path, {"input": BGR})
     with pytest.raises(WeightsError, match="input: says"):
-        load_backbone(path, input_spec=InputSpec())
+        load_backbone(path, input_spec=RGB)
     assert load_backbone(path, input_spec=SPEC).card.input == SPEC
 
 
@@ -133,7 +134,7 @@ def test_a_name_stands_for_one_encoder(
 ) -> None:
     """Two encoders of one file would be two rows of a table with one name."""
     card = load_backbone(linked(moco, tmp_path, said), encoder=asked).card
-    assert (card.name, card.encoder) == (name, f"module.encoder_{prefix}.")
+    assert (card.name, card.encoder) == (name, f"state_dict:module.encoder_{prefix}.")
 
 
 def test_several_encoders_are_noted(moco: Path) -> None:
@@ -193,9 +194,9 @@ def test_a_card_beside_a_file_of_ours(tmp_path: Path, plain: Weights) -> None:
     path = tmp_path / "ours.safetensors"
     write_weights(path, plain)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    card_path(path).write_text(json.dumps({"name": "resnet50.a", "input": BGR, "source_sha256": sha256}))
+    card_path(path).write_text(json.dumps({"name": "resnet50.a", "url": "x", "source_sha256": sha256}))
     card = load_backbone(path).card
-    assert card == plain.card.model_copy(update={"name": "resnet50.a", "input": SPEC})
+    assert card == plain.card.model_copy(update={"name": "resnet50.a", "url": "x"})
     for field, value in (("source_sha256", plain.card.source_sha256), ("encoder", "key"), ("layout", "moco")):
         card_path(path).write_text(json.dumps({field: value}))
         with pytest.raises(WeightsError, match=field):
@@ -207,3 +208,55 @@ def test_what_is_no_file_is_said_so(tmp_path: Path, path: str, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match="cannot be read"):
         load_backbone(Path(path))
+
+
+@pytest.fixture
+def bgr_pth(tmp_path: Path, plain: Weights) -> Path:
+    """A file for MMSegmentation, with its card inside and none beside."""
+    card = plain.card.model_copy(update={"name": "resnet50.bgr", "input": SPEC})
+    path = tmp_path / "bgr.pth"
+    path.write_bytes(file_bytes(Weights(card, plain.tensors), "mmseg", ".pth"))
+    return path
+
+
+def test_a_card_beside_adds_to_the_one_inside(bgr_pth: Path) -> None:
+    said = {"licence": "MIT", "source_sha256": hashlib.sha256(bgr_pth.read_bytes()).hexdigest()}
+    card_path(bgr_pth).write_text(json.dumps(said))
+    card = load_backbone(bgr_pth).card
+    assert (card.name, card.input, card.licence) == ("resnet50.bgr", SPEC, "MIT")
+    card_path(bgr_pth).write_text(json.dumps(said | {"source_sha256": "1" * 64}))
+    with pytest.raises(WeightsError, match="source_sha256: says"):
+        load_backbone(bgr_pth)
+
+
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_card_beside_cannot_contradict_the_one_inside(
+    tmp_path: Path, plain: Weights, bgr_pth: Path, ours: bool, whole: bool
+) -> None:
+    """As a stale one does, or one that was copied from another file."""
+    path = bgr_pth
+    if ours:
+        path = tmp_path / "ours.safetensors"
+        write_weights(path, Weights(plain.card.model_copy(update={"input": SPEC}), plain.tensors))
+    card_path(path).write_text(card_text(plain.card) if whole else json.dumps({"input": {}}))
+    with pytest.raises(WeightsError, match="input: says"):
+        load_backbone(path)
+
+
+def test_the_users_fields_are_laid_over_what_is_known(bgr_pth: Path) -> None:
+    spec = load_backbone(bgr_pth, input_spec=InputSpec(stride_in="3x3")).card.input
+    assert spec == SPEC.model_copy(update={"stride_in": "3x3"})
+    with pytest.raises(
+        WeightsError, match="RGB where the weights are known to be for BGR; give mean and std"
+    ):
+        load_backbone(bgr_pth, input_spec=InputSpec(channel_order="rgb"))
+    assert load_backbone(bgr_pth, input_spec=RGB).card.input == RGB
+
+
+def test_a_card_anywhere_on_a_chain_of_links(tmp_path: Path, checkpoint: Path) -> None:
+    middle, end = tmp_path / "b.pth", tmp_path / "a.pth"
+    middle.symlink_to(checkpoint)
+    end.symlink_to("b.pth")
+    card_path(middle).write_text(json.dumps({"input": BGR}))
+    assert load_backbone(end).card.input == SPEC

@@ -165,6 +165,7 @@ DENSE_METHODS: tuple[Layout, ...] = (
         places=(place("state_dict", "", "mmdet-c4"),),
         label="query",
         others=(("key", place("state_dict", "", "mmdet-c4-key")),),
+        signs=("state_dict:backbone_k.conv1.weight",),
         drop=(
             "roi_head.bbox_head.*",
             "roi_head_k.bbox_head.*",

@@ -183,7 +183,7 @@ FRAMEWORKS: tuple[Layout, ...] = (
         source="vturrisi/solo-learn solo/methods/base.py, main_linear.py, early versions",
         places=(place("state_dict", "encoder."),),
         others=(("momentum", place("state_dict", "momentum_encoder.")),),
-        signs=("state_dict:classifier.weight",),
+        signs=("state_dict:classifier.weight", "state_dict:projector.*"),
         drop=_SOLO_HEADS,
     ),
     Layout(

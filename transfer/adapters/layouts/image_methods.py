@@ -211,7 +211,13 @@ IMAGE_METHODS: tuple[Layout, ...] = (
         places=(place("state_dict", ""),),
         # The converter's blocks make `downsample` first, torchvision's last: the only trace of where the file
         # comes from. A file that was written again in another order has lost it.
-        order=("layer1.0.downsample.0.weight", "layer1.0.conv1.weight"),
+        order=(
+            "conv1.weight",
+            "layer1.0.downsample.0.weight",
+            "layer1.0.conv1.weight",
+            "layer4.0.downsample.0.weight",
+            "layer4.0.conv1.weight",
+        ),
         drop=("fc.weight", "fc.bias"),
         input=SIMCLR_INPUT,
         notes=(SIMCLR_NOTE, "fc is a supervised probe"),
