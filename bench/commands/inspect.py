@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MAX_CONTAINERS = 6
 _MAX_GROUPS = 6
+_MAX_BESIDE = 8
 
 
 @click.command("inspect")
@@ -123,3 +124,7 @@ def _left_out(found: Inspection, *, every: bool) -> Iterator[tuple[str, str]]:
         if every:
             for key in keys:
                 yield "", f"     {shown(key)}"
+    if found.beside:
+        kept = found.beside if every else found.beside[:_MAX_BESIDE]
+        more = ", ..." if len(kept) < len(found.beside) else ""
+        yield "beside", f"{', '.join(map(shown, kept))}{more} (not looked at)"

@@ -68,6 +68,7 @@ class Inspection:
         encoder: The encoder that is taken.
         num_backbone_tensors: 265, or 0 where `problem` says why not.
         dropped: Rule to the keys that it leaves out.
+        beside: Keys beside the container, which are not looked at.
         card: The card of the backbone, or None where there is a problem.
         problem: Why the file cannot be used; empty where it can.
     """
@@ -84,6 +85,7 @@ class Inspection:
     encoder: str | None = None
     num_backbone_tensors: int = 0
     dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
     card: Card | None = None
     problem: str = ""
 
@@ -138,7 +140,7 @@ def _look_inside(
         found = identify(checkpoint, str(path), encoder_to_take(encoder, read_declared(path)))
         facts["encoders"] = rows(found.layout)
         facts["layout"], facts["layout_source"] = found.layout.name, found.layout.source
-        facts["encoder"] = str(found.place)
+        facts["encoder"], facts["beside"] = str(found.place), found.beside
     loaded = load(path, encoder=encoder, input_spec=input_spec)
     facts["card"] = loaded.weights.card
     facts["num_backbone_tensors"] = len(loaded.weights.tensors)

@@ -66,6 +66,11 @@ def test_nothing_is_left_out_twice(looked: Inspection) -> None:
     assert len(keys) == len(set(keys)) == held.num_tensors - 265
 
 
+def test_every_key_of_the_outermost_dict_is_accounted_for(looked: Inspection, moco: Path) -> None:
+    outermost = set(torch.load(moco, weights_only=False))
+    assert {*looked.beside, "state_dict"} == outermost
+
+
 def test_a_card_that_names_the_encoder_counts(tmp_path: Path, moco: Path) -> None:
     """What is shown must be what a transfer would take."""
     path = linked(moco, tmp_path, {"encoder": "key"})
