@@ -82,7 +82,7 @@ def read_declared(path: Path) -> Declared | None:
     place = find_card(path)
     if place is None:
         return None
-    return _declared(read_json(place, error=WeightsError, max_bytes=MAX_BYTES), str(place))
+    return declare(read_json(place, error=WeightsError, max_bytes=MAX_BYTES), str(place))
 
 
 def declared_inside(checkpoint: Mapping[Any, Any], where: str) -> Declared | None:
@@ -100,11 +100,12 @@ def declared_inside(checkpoint: Mapping[Any, Any], where: str) -> Declared | Non
         text = holder.get(CARD_KEY)
         if isinstance(text, str):
             where = f"{where}: card inside"
-            return _declared(parse_json(text[:MAX_BYTES], where, error=WeightsError), where)
+            return declare(parse_json(text[:MAX_BYTES], where, error=WeightsError), where)
     return None
 
 
-def _declared(value: Any, where: str) -> Declared:
+def declare(value: Any, where: str) -> Declared:
+    """The card in a JSON value; `where` names it. Raises WeightsError for a value that is none."""
     if not isinstance(value, dict):
         raise WeightsError(f"{where}: expected an object with the fields of a card")
     try:

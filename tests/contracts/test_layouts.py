@@ -220,6 +220,8 @@ def test_from_the_file_to_the_weights(tmp_path: Path, ours: Arrays, theirs: Arra
     if BY_NAME[row.layout].input is None:
         with pytest.raises(WeightsError, match="say it with --input-spec"):
             load_backbone(path)
+        with pytest.raises(WeightsError, match="channel_order"):
+            load_backbone(path, input_spec=InputSpec(stride_in="1x1"))
         spec = InputSpec(channel_order="bgr", mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0))
     weights = load_backbone(path, input_spec=spec)
     assert all(np.array_equal(array, ours[key]) for key, array in weights.tensors.items())

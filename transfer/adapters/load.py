@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.card import Card, InputSpec, hash_tensors
-from bench.core.card_file import Declared, declared_inside, find_card, read_declared
+from bench.core.card_file import Declared, declare, declared_inside, find_card, read_declared
 from bench.core.errors import UsageError, WeightsError
 from bench.core.paths import as_text, safe_name
 from bench.core.pickle_values import shown
@@ -78,7 +78,7 @@ def load(
         loaded = Loaded(read_weights(path), {})
         safe_name(loaded.weights.card.name, f"{path}: name on the card", error=WeightsError)
         check_tensors(loaded.weights.tensors, str(path))
-        inside = Declared.model_validate(own.model_dump())
+        inside = declare(own.model_dump(mode="json"), f"{path}: card inside")
     declared = _both(path, inside, beside, input_spec)
     if declared is not None and declared.name is not None:
         safe_name(declared.name, f"{find_card(path) or path}: name", error=WeightsError)
@@ -130,10 +130,8 @@ def _laid_over(spec: InputSpec, base: InputSpec) -> InputSpec:
         WeightsError: another channel order without its mean and std.
     """
     given = {key: getattr(spec, key) for key in spec.model_fields_set}
-    if given.get("channel_order", base.channel_order) != base.channel_order and not given.keys() >= {
-        "mean",
-        "std",
-    }:
+    turned = given.get("channel_order", base.channel_order) != base.channel_order
+    if turned and not given.keys() >= {"mean", "std"}:
         raise WeightsError(
             f"--input-spec: {spec.channel_order.upper()} where the weights are known to be for "
             f"{base.channel_order.upper()}; give mean and std in that order, too"
@@ -175,10 +173,11 @@ def _load_foreign(
     audit = audit_backbone(found, str(path))
     said = declared.input if declared else None
     spec = said or found.layout.input or input_spec
-    if spec is None:
+    if spec is None or (found.layout.input is None and "channel_order" not in spec.model_fields_set):
         raise WeightsError(
             f"{path}: files of the layout {found.layout.name} do not say whether their stem sees RGB or BGR; "
-            "say it with --input-spec, or in a card beside the file (docs/weights.md). Nothing was loaded."
+            "say it with --input-spec (channel_order), or in a card beside the file (docs/weights.md). "
+            "Nothing was loaded."
         )
     name = _name(path, checkpoint, found, declared)
     card = _card(path, name, found, audit, spec)

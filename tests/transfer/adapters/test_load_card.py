@@ -260,3 +260,10 @@ def test_a_card_anywhere_on_a_chain_of_links(tmp_path: Path, checkpoint: Path) -
     end.symlink_to("b.pth")
     card_path(middle).write_text(json.dumps({"input": BGR}))
     assert load_backbone(end).card.input == SPEC
+
+
+def test_a_card_of_ours_with_a_hash_that_is_none(tmp_path: Path, plain: Weights) -> None:
+    path = tmp_path / "x.safetensors"
+    write_weights(path, Weights(plain.card.model_copy(update={"source_sha256": "x"}), plain.tensors))
+    with pytest.raises(WeightsError, match=r"card inside: source_sha256"):
+        load_backbone(path)
