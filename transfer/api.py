@@ -14,6 +14,7 @@ from typing import Any
 from bench.core.card import Card, InputSpec
 from bench.core.records import DataStamp
 from bench.core.registry import Registry
+from bench.core.store import Attachment
 from bench.core.weights import Weights
 from transfer.protocols.detection import DetectionProtocol
 
@@ -31,12 +32,14 @@ class MetricSpec:
 class TaskSpec:
     """What a task is.
 
-    `version` rises whenever its numbers would move for equal weights, protocol and data.
+    `version` rises whenever its numbers would move for equal weights, protocol and data. `data_layout` is the
+    word by which `bench data check` knows its kind of data set.
     """
 
     name: str
     version: int
     summary: str
+    data_layout: str
     engine: str
     metrics: tuple[MetricSpec, ...]
     main_metric: str
@@ -72,18 +75,38 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a trial will take; each figure is rough and says of what it was made.
+
+    Attributes:
+        memory_bytes: Of one device at its fullest.
+        train_seconds, test_seconds: Of one trial, input not counted.
+        disk_bytes: In the run folder at its fullest.
+        basis: What was measured or counted, for a person.
+    """
+
+    memory_bytes: int
+    train_seconds: float
+    test_seconds: float
+    disk_bytes: int
+    basis: str
+
+
+@dataclass(frozen=True)
 class Output:
     """What an engine brings back.
 
     Args:
         metrics: In percent.
         details: Facts for the record.
+        predictions: The file of what was predicted and what is there, to be kept beside the record, or None.
         earlier_seconds: Spent before a resume.
         stopped_by: A signal that came too late to stop this trial; no other is to be started.
     """
 
     metrics: dict[str, float]
     details: dict[str, Any] = field(default_factory=dict)
+    predictions: Attachment | None = None
     earlier_seconds: float = 0.0
     stopped_by: str = ""
 
@@ -102,16 +125,19 @@ class Task(ABC):
         """Refuse an input spec that the engine cannot serve. Raises WeightsError."""
 
     @abstractmethod
-    def load_data(self, root: Path, protocol: DetectionProtocol) -> Any:
-        """Read and check the data before anything trains. Raises DataError with every problem."""
+    def load_data(self, root: Path, protocol: DetectionProtocol, *, decode: bool = False) -> Any:
+        """Read and check the data before anything trains; `decode`: every pixel, too.
+
+        Raises DataError with every problem.
+        """
 
     @abstractmethod
     def stamp_data(self, data: Any) -> DataStamp:
         """What a record says of the data."""
 
     @abstractmethod
-    def is_published_data(self, data: Any, protocol: DetectionProtocol) -> bool:
-        """Whether this is the data set the published numbers were made on."""
+    def data_departures(self, data: Any, protocol: DetectionProtocol) -> tuple[str, ...]:
+        """In what this is not the data set the published numbers were made on; empty where it is."""
 
     @abstractmethod
     def embedded_data(self, root: Path) -> Path:

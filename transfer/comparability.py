@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from bench.core.errors import EngineError, UsageError
 from bench.core.protocol import differences, number_changing
 from bench.core.records import Status
@@ -26,18 +28,37 @@ class Devices:
         return cls(num_devices, torch.cuda.device_count() if torch.cuda.is_available() else 0)
 
 
-def fit(protocol: DetectionProtocol, devices: Devices, precision: str | None) -> DetectionProtocol:
+@dataclass(frozen=True)
+class Wishes:
+    """Documented stand-ins that a user asks for.
+
+    Attributes:
+        precision: Instead of the protocol's.
+        images_per_batch: Instead of the protocol's; the schedule follows, see `scaled`.
+        accumulation_steps: Instead of the protocol's.
+    """
+
+    precision: str | None = None
+    images_per_batch: int | None = None
+    accumulation_steps: int | None = None
+
+
+def fit(protocol: DetectionProtocol, devices: Devices, wishes: Wishes = Wishes()) -> DetectionProtocol:
     """The protocol with its documented stand-ins for these devices.
 
     On one device plain BN sees the whole batch, as SyncBN does over several; processes without a GPU
-    synchronise by Detectron2's naiveSyncBN. `precision` is the user's wish.
+    synchronise by Detectron2's naiveSyncBN.
 
     Raises:
         UsageError: these devices and this protocol give other statistics than the protocol means.
         EngineError: what was asked for is not on this machine.
     """
-    if precision:
-        protocol = _replace(protocol, "solver", precision=precision)
+    if wishes.precision:
+        protocol = _replace(protocol, "solver", precision=wishes.precision)
+    if wishes.images_per_batch:
+        protocol = scaled(protocol, wishes.images_per_batch)
+    if wishes.accumulation_steps:
+        protocol = _replace(protocol, "solver", accumulation_steps=wishes.accumulation_steps)
     norm, several = protocol.model.norm, devices.num_devices > 1
     if norm in ("SyncBN", "naiveSyncBN") and not several:
         protocol = _replace(protocol, "model", norm="BN")
@@ -47,15 +68,54 @@ def fit(protocol: DetectionProtocol, devices: Devices, precision: str | None) ->
     return protocol
 
 
+def scaled(protocol: DetectionProtocol, images_per_batch: int) -> DetectionProtocol:
+    """The protocol for another batch: the rate in proportion to it, all iterations against it.
+
+    As many images are seen, and the rate falls at the same ones.
+
+    Raises:
+        UsageError: rounded to whole iterations, the schedule is none.
+
+    Source:
+        Goyal et al. 2017, Accurate, Large Minibatch SGD, section 2.1; facebookresearch/detectron2
+        `detectron2/engine/defaults.py`, `DefaultTrainer.auto_scale_workers`, has the same rule, the warm-up
+        included. facebookresearch/moco issue 11 gives it for this task: 8 images, 0.01, twice the iterations.
+    """
+    solver = protocol.solver
+    ratio = images_per_batch / solver.images_per_batch
+    try:
+        return _replace(
+            protocol,
+            "solver",
+            images_per_batch=images_per_batch,
+            learning_rate=solver.learning_rate * ratio,
+            iterations=round(solver.iterations / ratio),
+            steps=tuple(round(step / ratio) for step in solver.steps),
+            warmup_iterations=round(solver.warmup_iterations / ratio),
+        )
+    except ValidationError as error:
+        raise UsageError(
+            f"--batch-size {images_per_batch}: the schedule of {protocol.slug} does not scale to it: "
+            f"{error.errors()[0]['msg']}"
+        ) from None
+
+
 def _check(protocol: DetectionProtocol, devices: Devices) -> None:
     images, count = protocol.solver.images_per_batch, devices.num_devices
-    if images % count:
-        raise UsageError(f"--devices {count}: the batch of {images} images does not divide by it")
+    parts = protocol.solver.accumulation_steps
+    if images % (count * parts):
+        also = f" times --accumulate {parts}" if parts > 1 else ""
+        raise UsageError(f"--devices {count}{also}: the batch of {images} images does not divide by it")
     if devices.num_gpus and count > devices.num_gpus:
         raise EngineError(f"--devices {count}: PyTorch sees {devices.num_gpus} GPUs here")
     if protocol.solver.precision == "fp16" and not devices.num_gpus:
         raise EngineError("precision fp16 needs a GPU; on a CPU use bf16 or fp32")
     norm = protocol.model.norm
+    if norm != "FrozenBN" and images // parts < 2:
+        raise UsageError(
+            f"{images} images in {parts} parts: batch norm takes its statistics from a part; expected at "
+            "least two images in each"
+        )
     if norm == "BN" and count > 1:
         raise UsageError(
             f"--devices {count}: norm BN would take its statistics from {images // count} images a device, "
@@ -74,8 +134,7 @@ def judge(
     changed: DetectionProtocol,
     fitted: DetectionProtocol,
     *,
-    data_name: str,
-    is_published_data: bool,
+    data_departures: tuple[str, ...],
     smoke_file: str | None,
 ) -> tuple[Status, tuple[str, ...]]:
     """The status of a record and every departure from the protocol, a line each.
@@ -84,13 +143,11 @@ def judge(
         base: The protocol's file as it is.
         changed: With the user's `--set`.
         fitted: From `fit`.
-        data_name: Of the data set that is used.
-        is_published_data: Whether it is the one of `base`.
+        data_departures: In what the data set that is used is not the one of `base`.
         smoke_file: The smoke twin's file name, if `base` is one.
     """
     custom = _differences(changed, base)
-    if not is_published_data:
-        custom.append(f"data: {data_name} (protocol: {base.data.name})")
+    custom += [f"data: {line}" for line in data_departures]
     if smoke_file:
         custom.insert(0, f"smoke: the toy sizes of configs/smoke/{smoke_file}")
     stand_ins = _differences(fitted, changed)

@@ -9,7 +9,7 @@ from typing import Any
 from bench.core import lock, provenance
 from bench.core.card import RANDOM_NAME, Card, InputSpec, random_card
 from bench.core.config import find_config, load_config
-from bench.core.errors import ConfigError, Stopped, UsageError
+from bench.core.errors import BenchError, ConfigError, DiskError, Stopped, StoreError, UsageError
 from bench.core.log import say
 from bench.core.paths import CONFIGS, safe_name
 from bench.core.protocol import identity, number_changing
@@ -18,7 +18,7 @@ from bench.core.store import Store
 from bench.core.weights import Weights
 from transfer.adapters.load import load_backbone
 from transfer.api import Job, Output, Task
-from transfer.comparability import Devices, fit, judge
+from transfer.comparability import Devices, Wishes, fit, judge
 from transfer.engines import Engine, load_engine
 from transfer.protocols.detection import DetectionProtocol
 
@@ -42,6 +42,8 @@ class Options:
     smoke: bool = False
     num_devices: int = 1
     precision: str | None = None
+    batch_size: int | None = None
+    accumulate: int | None = None
     overrides: tuple[str, ...] = ()
     resume: bool = False
 
@@ -68,12 +70,27 @@ class Plan:
         weights = f"{self.card.name}-{self.card.key[:8]}"
         return self.options.out / self.task.spec.name / weights / protocol / f"seed-{seed}"
 
+    def job(self, seed: int) -> Job:
+        """The trial with this seed, for an engine."""
+        return Job(
+            protocol=self.protocol,
+            data=self.data,
+            weights=self.weights,
+            card=self.card,
+            seed=seed,
+            identity=self.identity,
+            run_dir=self.run_dir(seed),
+            num_devices=self.options.num_devices,
+            resume=self.options.resume,
+        )
+
     def lines(self) -> list[str]:
         """What will be done, for a person, before it is done."""
         solver, stamp = self.protocol.solver, self.task.stamp_data(self.data)
         counts = ", ".join(f"{count:,} {role}" for role, count in stamp.counts.items())
         spec = self.card.input
         mean, std = (", ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
+        parts = f" in {solver.accumulation_steps} parts" if solver.accumulation_steps > 1 else ""
         lines = [
             f"Task      {self.task.spec.name} v{self.task.spec.version}, engine {self.task.spec.engine}",
             f"Weights   {self.card.name} (layout {self.card.layout}, tensors "
@@ -82,8 +99,8 @@ class Plan:
             f"Data      {stamp.name}: {counts} images, {len(stamp.classes)} classes, "
             f"fingerprint {stamp.fingerprint[:12]}",
             f"Protocol  {self.protocol.slug} [{self.status}], identity {self.identity[:12]}",
-            f"Training  {solver.iterations:,} iterations of {solver.images_per_batch} images, learning rate "
-            f"{solver.learning_rate:g}, norm {self.protocol.model.norm}, {solver.precision}, "
+            f"Training  {solver.iterations:,} iterations of {solver.images_per_batch} images{parts}, "
+            f"learning rate {solver.learning_rate:g}, norm {self.protocol.model.norm}, {solver.precision}, "
             f"{self.options.num_devices} device(s), seeds {', '.join(map(str, self.options.seeds))}",
         ]
         lines += [f"Departs   {line}" for line in self.departures]
@@ -103,7 +120,8 @@ def make_plan(task: Task, options: Options) -> Plan:
     if base.task != task.spec.name:
         raise ConfigError(f"{path}: a protocol of {base.task}, not of {task.spec.name}")
     changed = task.load_protocol(path, options.overrides)
-    protocol = fit(changed, Devices.here(options.num_devices), options.precision)
+    wishes = Wishes(options.precision, options.batch_size, options.accumulate)
+    protocol = fit(changed, Devices.here(options.num_devices), wishes)
     Store(options.results).check()
     weights, card = _load_weights(options)
     task.check_input(card.input)
@@ -113,8 +131,7 @@ def make_plan(task: Task, options: Options) -> Plan:
         base,
         changed,
         protocol,
-        data_name=stamp.name,
-        is_published_data=task.is_published_data(data, base),
+        data_departures=task.data_departures(data, base),
         smoke_file=path.name if options.smoke else None,
     )
     return Plan(
@@ -139,6 +156,8 @@ def make_plan(task: Task, options: Options) -> Plan:
 def execute(plan: Plan, engine: Engine | None = None) -> list[Record]:
     """Run every trial that has no record yet; returns the records of all of them, in the order of seeds.
 
+    A trial that fails does not keep the others from running; its error comes when they are done.
+
     Args:
         plan: From `make_plan`.
         engine: Stands in for the task's own, in tests.
@@ -146,37 +165,56 @@ def execute(plan: Plan, engine: Engine | None = None) -> list[Record]:
     Raises:
         UsageError: a run folder holds an unfinished run and `resume` was not asked for.
         Stopped: a signal came; what was trained is saved.
+        BenchError: of the first trial that failed, with a line for each other.
     """
     store = Store(plan.options.results)
-    return [_trial(plan, seed, store, engine) for seed in plan.options.seeds]
+    records = {seed: _recorded(plan, seed, store) for seed in plan.options.seeds}
+    todo = [seed for seed, record in records.items() if record is None]
+    started = [plan.run_dir(seed) for seed in todo if (plan.run_dir(seed) / "checkpoints").exists()]
+    if started and not plan.options.resume:
+        raise UsageError(f"{started[0]}: holds a run. --resume goes on with it; another --out starts anew.")
+    failed: dict[int, BenchError] = {}
+    for seed in todo:
+        try:
+            records[seed] = _trial(plan, seed, store, engine)
+        except (Stopped, DiskError, StoreError):
+            raise  # the next trial would meet the same
+        except BenchError as error:
+            failed[seed] = error
+            if len(todo) > 1:
+                say(f"Seed {seed} failed: {error}")
+    if failed:
+        raise _failure(failed, num_done=sum(record is not None for record in records.values()))
+    return [record for record in records.values() if record is not None]
 
 
-def _trial(plan: Plan, seed: int, store: Store, engine: Engine | None) -> Record:
+def _failure(failed: dict[int, BenchError], *, num_done: int) -> BenchError:
+    """The error of the first failed trial, which has its exit code, and what became of the others."""
+    first = next(iter(failed.values()))
+    if len(failed) + num_done == 1:
+        return first
+    lines = [f"seed {seed}: {error}" for seed, error in failed.items()]
+    return type(first)(
+        "\n".join([*lines, f"{len(failed)} failed, {num_done} recorded; --resume tries again"])
+    )
+
+
+def _recorded(plan: Plan, seed: int, store: Store) -> Record | None:
     spec = plan.task.spec
     id_ = record_id(plan.card.key, spec.name, spec.version, plan.identity, seed)
     there = store.find(plan.card.name, spec.name, id_)
     if there is not None:
         say(f"Seed {seed}: recorded already in {store.path(plan.card.name, spec.name, id_)}")
-        return there
-    run_dir = plan.run_dir(seed)
-    if (run_dir / "checkpoints").exists() and not plan.options.resume:
-        raise UsageError(f"{run_dir}: holds a run. --resume goes on with it; another --out starts anew.")
+    return there
+
+
+def _trial(plan: Plan, seed: int, store: Store, engine: Engine | None) -> Record:
     watch = provenance.Stopwatch()
-    job = Job(
-        protocol=plan.protocol,
-        data=plan.data,
-        weights=plan.weights,
-        card=plan.card,
-        seed=seed,
-        identity=plan.identity,
-        run_dir=run_dir,
-        num_devices=plan.options.num_devices,
-        resume=plan.options.resume,
-    )
-    with lock.hold(run_dir):
-        output = (engine or load_engine(spec.engine))(job)
+    job = plan.job(seed)
+    with lock.hold(job.run_dir):
+        output = (engine or load_engine(plan.task.spec.engine).run_job)(job)
         record = _record(plan, seed, output, watch)
-        path = store.add(record)
+        path = store.add(record, output.predictions)
     if output.stopped_by:
         raise Stopped(f"{output.stopped_by}: seed {seed} is recorded in {path}; the same command goes on")
     return record
@@ -187,6 +225,11 @@ def _record(plan: Plan, seed: int, output: Output, watch: provenance.Stopwatch) 
     expected = [metric.name for metric in spec.metrics]
     if sorted(output.metrics) != sorted(expected):
         raise RuntimeError(f"{spec.engine} returned {sorted(output.metrics)}, {spec.name} needs {expected}")
+    details = output.details
+    if output.predictions is not None:
+        # The file's name follows from the record's id and these two.
+        kept = {"suffix": output.predictions.suffix, "sha256": output.predictions.sha256}
+        details = {**details, "predictions": kept}
     return Record(
         task=spec.name,
         task_version=spec.version,
@@ -206,7 +249,7 @@ def _record(plan: Plan, seed: int, output: Output, watch: provenance.Stopwatch) 
             for metric in spec.metrics
         },
         main_metric=spec.main_metric,
-        details=output.details,
+        details=details,
         provenance=watch.provenance(earlier_seconds=output.earlier_seconds),
     )
 

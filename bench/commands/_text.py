@@ -58,6 +58,24 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def bytes_text(count: int) -> str:
+    """3.2 GiB; 140 MiB."""
+    gib, mib = count / 2**30, count / 2**20
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{mib:.0f} MiB"
+
+
+def duration_text(seconds: float) -> str:
+    """5 h 20 min; 3 min; 12 s; above two days in days."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds / 86400:.1f} days"
+
+
 def input_text(spec: InputSpec) -> tuple[str, str]:
     """An input spec in two lines."""
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))

@@ -1,4 +1,4 @@
-"""`bench data`: make the embedded data set, look at a data set."""
+"""`bench data`: make the embedded data set, check a data set, look at one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import click
 
 @click.group("data")
 def command() -> None:
-    """Make a data set to try things on, and look at one.
+    """Make a data set to try things on, check one, and look at one.
 
     \b
     Examples:
       bench data synth --out data/synth
+      bench data check voc VOCdevkit
       bench data show data/synth --out sheet.png
     """
 
@@ -154,3 +155,30 @@ def show(folder: Path, out: Path, split: str | None, count: int, force: bool, as
         return
     boxes = f", {num_boxes} boxes" if num_boxes else ""
     click.echo(f"{out}: {len(tiles)} images{boxes}")
+
+
+class CheckGroup(click.Group):
+    """A subcommand for each layout of data that a task of the registry reads."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The layouts, sorted."""
+        from bench.commands._check import layouts
+
+        return sorted(layouts())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The check of a layout, or None."""
+        from bench.commands._check import check_command
+
+        return check_command(cmd_name)
+
+
+CHECK_HELP = """Check a data set before anything trains on it: every fault, with file and object.
+
+\b
+Examples:
+  bench data check voc VOCdevkit
+  bench data check voc my_set --json
+"""
+
+command.add_command(CheckGroup("check", help=CHECK_HELP, short_help="Find every fault of a data set."))

@@ -11,9 +11,43 @@ def command() -> None:
 
     \b
     Examples:
+      bench ls protocols
       bench ls layouts
-      bench ls layouts --json
     """
+
+
+@command.command("protocols")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def protocols(as_json: bool) -> None:
+    """List the protocols: what each is, where it is from, how many published numbers it has.
+
+    \b
+    Examples:
+      bench ls protocols
+      bench ls protocols --json
+    """
+    from bench.commands._text import echo_json, rows, terminal_width
+    from bench.core.config import read_toml
+    from bench.core.paths import CONFIGS
+    from bench.report.published import read_published
+
+    published = read_published()
+    found = []
+    for path in sorted((CONFIGS / "transfer").glob("*.toml")):
+        values = read_toml(path)
+        entry = {key: values[key] for key in ("slug", "task", "version", "title", "source")}
+        found.append({**entry, "num_published": len(published.rows_for(values["task"], values["slug"]))})
+    if as_json:
+        echo_json(found)
+        return
+    for entry in found:
+        click.echo(entry["slug"])
+        count = f"{entry['num_published']} numbers" if entry["num_published"] else "none: run the baselines"
+        facts = [("task", f"{entry['task']}, protocol version {entry['version']}"), ("is", entry["title"])]
+        facts += [("from", entry["source"]), ("published", count)]
+        for line in rows(facts, column=9, width=terminal_width()):
+            click.echo(line)
+        click.echo()
 
 
 @command.command("layouts")

@@ -11,6 +11,7 @@ from bench.commands._common import training_options, weights_options
 
 if TYPE_CHECKING:
     from transfer.api import Task
+    from transfer.run import Plan
 
 
 class TaskGroup(click.Group):
@@ -38,9 +39,26 @@ def _task_command(name: str) -> click.Command:
     spec = task.spec
 
     @training_options
-    @click.option("--protocol", default=spec.default_protocol, show_default=True, help="Protocol slug.")
+    @click.option(
+        "--protocol",
+        default=spec.default_protocol,
+        show_default=True,
+        help="Protocol slug; bench ls protocols lists them.",
+    )
     @click.option("--checkpoint", required=True, metavar="CKPT|random", help="Weights file, or 'random'.")
     @weights_options
+    @click.option(
+        "--batch-size",
+        type=click.IntRange(1, 4096),
+        metavar="N",
+        help="Images an update, instead of the protocol's; learning rate and iterations follow (marked).",
+    )
+    @click.option(
+        "--accumulate",
+        type=click.IntRange(1, 4096),
+        metavar="N",
+        help="Take the batch in N parts, for less memory; batch norm sees a part at a time (marked).",
+    )
     def run(**values: Any) -> None:
         run_task(task, **values)
 
@@ -51,6 +69,7 @@ def _task_command(name: str) -> click.Command:
             "Examples:",
             f"  bench transfer {name} --checkpoint random --smoke --dry-run",
             f"  bench transfer {name} --checkpoint moco_v2.pth.tar --data DIR --seeds 0-4 --devices 8",
+            f"  bench transfer {name} --checkpoint net.pth --data DIR --accumulate 2 --precision bf16",
         ]
     )
     text = f"{spec.summary}\n\nMetrics: {metrics}.\n\n{examples}"
@@ -76,9 +95,8 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
             return
         data = task.embedded_data(embedded_data())
     plan = make_plan(task, Options(data=data, **values))
-    for line in plan.lines():
+    for line in (*plan.lines(), *_estimate(plan)):
         say(line)
-    _warn_of_a_cpu(smoke=plan.options.smoke)
     if dry_run:
         say(f"Dry run: would write {plan.run_dir(plan.options.seeds[0]).parent}; nothing was written.")
         return
@@ -92,13 +110,18 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
         click.echo(f"{record.weights.name}  seed {record.seed}  {numbers}  [{record.protocol.status}]")
 
 
-def _warn_of_a_cpu(*, smoke: bool) -> None:
-    import torch
+def _estimate(plan: Plan) -> list[str]:
+    """What a trial will take, from a step on this machine."""
+    from bench.commands._text import bytes_text, duration_text
+    from transfer.engines import load_engine
 
-    from bench.core.log import say
-
-    if not smoke and not torch.cuda.is_available():
-        say("Note      PyTorch sees no GPU here: a full protocol takes weeks on a CPU; --smoke is its twin")
+    found = load_engine(plan.task.spec.engine).estimate_job(plan.job(plan.options.seeds[0]))
+    train, test = duration_text(found.train_seconds), duration_text(found.test_seconds)
+    return [
+        f"Memory    about {bytes_text(found.memory_bytes)} a device, counted",
+        f"Time      about {train} to train and {test} to test a seed, if the input keeps up: {found.basis}",
+        f"Disk      {bytes_text(found.disk_bytes)} a seed in {plan.options.out}",
+    ]
 
 
 HELP = """Fine-tune and test weights in a real engine; keep a record of each trial.

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import ClassVar, Self
 
 MAX_PROBLEMS_SHOWN = 20
 
 
 class BenchError(Exception):
-    """Something the user can mend; the text is the whole message."""
+    """Something the user can mend; the text is the whole message.
+
+    Attributes:
+        problems: Every single one of what `of` was given, or the message alone.
+    """
 
     exit_code: ClassVar[int] = 1
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.problems: tuple[str, ...] = (message,)
+
     @classmethod
-    def of(cls, problems: Sequence[str], *, hint: str = "") -> BenchError:
+    def of(cls, problems: Sequence[str], *, hint: str = "") -> Self:
         """One error for many problems: the first 20, then a count, then what to do.
 
         Args:
@@ -31,7 +39,9 @@ class BenchError(Exception):
             shown.append(f"... and {len(problems) - MAX_PROBLEMS_SHOWN:,} more problems")
         if hint:
             shown.append(hint)
-        return cls("\n".join(shown))
+        error = cls("\n".join(shown))
+        error.problems = tuple(problems)
+        return error
 
 
 class UsageError(BenchError):

@@ -21,6 +21,18 @@ MAX_RECORD_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A file kept beside a record: its content, and the end of its name with a dot before it.
+
+    `sha256` is of what the file stands for, which may be packed in `data`; the file is named by it.
+    """
+
+    suffix: str
+    data: bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Scan:
     """What a scan found: records sorted by path, and a line for each file left out."""
 
@@ -51,8 +63,17 @@ class Store:
         name = safe_name(weights_name, "weights name", error=StoreError)
         return self.root / name / safe_name(task, "task", error=StoreError) / f"{id_}.json"
 
-    def add(self, record: Record) -> Path:
+    def attachment_path(self, record: Record, sha256: str, suffix: str) -> Path:
+        """Where a file beside this record lies, or would; another content has another name."""
+        path = self.path(record.weights.name, record.task, record.id)
+        return path.with_name(f"{path.stem}-{sha256[:16]}{suffix}")
+
+    def add(self, record: Record, attachment: Attachment | None = None) -> Path:
         """Write a new record. The same result a second time is success and changes nothing.
+
+        Args:
+            record: What to keep.
+            attachment: Written before it, so that no record is ever without.
 
         Raises:
             StoreError: another result has this id; the message shows both values.
@@ -60,6 +81,10 @@ class Store:
         """
         path = self.path(record.weights.name, record.task, record.id)
         data = atomic.json_text(sealed(record)).encode()
+        if attachment is not None:
+            atomic.write_bytes(
+                self.attachment_path(record, attachment.sha256, attachment.suffix), attachment.data
+            )
         try:
             atomic.create_bytes(path, data)
         except FileExistsError:

@@ -53,9 +53,8 @@ def departures(*overrides: str, devices: Devices = EIGHT_GPUS) -> tuple[str, str
     status, lines = judge(
         protocol(),
         changed,
-        fit(changed, devices, None),
-        data_name="VOC",
-        is_published_data=True,
+        fit(changed, devices),
+        data_departures=(),
         smoke_file=None,
     )
     return status, "\n".join(lines)
@@ -64,7 +63,7 @@ def departures(*overrides: str, devices: Devices = EIGHT_GPUS) -> tuple[str, str
 def entries(weights: Weights, *overrides: str) -> dict[str, Any]:
     """Detectron2's config for these weights on one device."""
     return detectron2_config(
-        fit(protocol(*overrides), CPU, None),
+        fit(protocol(*overrides), CPU),
         weights.card.input,
         num_classes=20,
         train_names=("train",),
@@ -156,7 +155,7 @@ def test_08_a_deep_stem(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
 
 def test_09_synchronised_norms_on_one_device() -> None:
     for devices in (ONE_GPU, CPU):
-        assert fit(protocol(), devices, None).model.norm == "BN"
+        assert fit(protocol(), devices).model.norm == "BN"
         status, lines = departures(devices=devices)
         assert (status, "model.norm" in lines) == ("substituted", True)
 
@@ -166,9 +165,9 @@ def test_10_naive_for_real_synchronised_norms() -> None:
     assert (status, "naiveSyncBN" in lines) == ("substituted", True)
     # Unequal images a device would be another statistic; so would BN of a device's own images.
     with pytest.raises(UsageError, match="does not divide"):
-        fit(protocol(), Devices(3, 3), None)
+        fit(protocol(), Devices(3, 3))
     with pytest.raises(UsageError, match="norm BN"):
-        fit(protocol("model.norm='BN'"), EIGHT_GPUS, None)
+        fit(protocol("model.norm='BN'"), EIGHT_GPUS)
 
 
 @pytest.mark.parametrize(("extra", "count"), [("true", 1), ("false", 0)])
@@ -190,7 +189,7 @@ def test_12_precise_norms_before_the_test(weights: Weights) -> None:
 
 def test_13_the_learning_rate_of_another_batch() -> None:
     # The batch is that of all devices together, so their number moves neither batch nor rate.
-    solvers = {fit(protocol(), devices, None).solver for devices in (EIGHT_GPUS, Devices(4, 4), ONE_GPU)}
+    solvers = {fit(protocol(), devices).solver for devices in (EIGHT_GPUS, Devices(4, 4), ONE_GPU)}
     assert {(solver.images_per_batch, solver.learning_rate) for solver in solvers} == {(16, 0.02)}
     status, lines = departures("solver.images_per_batch=8")
     assert (status, "images_per_batch" in lines) == ("custom", True)

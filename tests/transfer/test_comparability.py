@@ -5,7 +5,7 @@ import pytest
 from bench.core.config import load_config
 from bench.core.errors import BenchError, EngineError, UsageError
 from bench.core.paths import CONFIGS
-from transfer.comparability import Devices, fit, judge
+from transfer.comparability import Devices, Wishes, fit, judge
 from transfer.protocols.detection import DetectionProtocol
 
 PATH = CONFIGS / "transfer" / "voc0712-r50c4-24k.toml"
@@ -27,9 +27,8 @@ def status(
     found, departures = judge(
         protocol(),
         changed,
-        fit(changed, devices, precision),
-        data_name="set",
-        is_published_data=data,
+        fit(changed, devices, Wishes(precision)),
+        data_departures=() if data else ("another",),
         smoke_file="x.toml" if smoke else None,
     )
     assert bool(departures) == (found != "exact")
@@ -55,9 +54,9 @@ def test_exact_substituted_custom() -> None:
         "model.norm='naiveSyncBN'",
         "model.norm='FrozenBN'",
         "model.extra_norm=false",
-        "data.num_train=16",
+        "data.num_train=[16, 2]",
         "data.num_test=4",
-        "data.train=['VOC2007/trainval']",
+        "data.train=['VOC2007/trainval', 'VOC2007/val']",
         "data.test='VOC2012/val'",
     ],
 )
@@ -81,11 +80,11 @@ def test_what_would_be_another_number_is_refused(
     overrides: tuple[str, ...], devices: Devices, precision: str | None, error: type[BenchError]
 ) -> None:
     with pytest.raises(error):
-        fit(protocol(*overrides), devices, precision)
+        fit(protocol(*overrides), devices, Wishes(precision))
 
 
 def test_stand_ins_for_synchronised_norms() -> None:
-    assert fit(protocol(), EIGHT, None).model.norm == "SyncBN"
-    assert fit(protocol(), ONE, None).model.norm == "BN"
-    assert fit(protocol(), Devices(2, 0), None).model.norm == "naiveSyncBN"
-    assert fit(protocol("model.norm='FrozenBN'"), ONE, None).model.norm == "FrozenBN"
+    assert fit(protocol(), EIGHT).model.norm == "SyncBN"
+    assert fit(protocol(), ONE).model.norm == "BN"
+    assert fit(protocol(), Devices(2, 0)).model.norm == "naiveSyncBN"
+    assert fit(protocol("model.norm='FrozenBN'"), ONE).model.norm == "FrozenBN"

@@ -21,7 +21,8 @@ from bench.core.paths import CONFIGS
 from bench.core.store import Store
 from tests.helpers.engine import StandIn, options, voc_det
 from transfer.api import Job, Output
-from transfer.data.voc import VOC_CLASSES, Split, VocDataset
+from transfer.data.voc import VOC_CLASSES, VocDataset
+from transfer.data.voc_splits import Split
 from transfer.run import execute, make_plan
 
 
@@ -39,8 +40,9 @@ def published_data(monkeypatch: pytest.MonkeyPatch, voc: Path) -> None:
         test=small.test[:1] * 4952,
         train_splits=splits,
         test_split=Split(Path("VOC2007"), "test"),
+        split_counts={"VOC2007/trainval": 5011, "VOC2012/trainval": 11540, "VOC2007/test": 4952},
     )
-    monkeypatch.setattr(type(task), "load_data", lambda self, root, protocol: full)
+    monkeypatch.setattr(type(task), "load_data", lambda self, root, protocol, decode=False: full)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +69,7 @@ def test_status_of_the_published_protocol(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("published_data")
 def test_another_expectation_does_not_make_other_data_the_published(tmp_path: Path) -> None:
-    lie = ("data.num_train=3", "data.num_test=2")
+    lie = ("data.num_train=[3, 3]", "data.num_test=2")
     plan = make_plan(voc_det(), options(tmp_path, tmp_path, smoke=False, num_devices=8, overrides=lie))
     assert plan.status == "custom"
 

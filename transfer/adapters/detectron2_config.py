@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.core.card import Card, InputSpec
 from bench.core.errors import WeightsError
-from transfer.protocols.detection import DetectionProtocol
+from transfer.protocols.detection import DetectionProtocol, Model
 
 EXTRA_NORM_HEAD = "Res5ROIHeadsExtraNorm"
 PLAIN_HEAD = "Res5ROIHeads"
@@ -82,6 +82,36 @@ def _yaml(tree: dict[str, Any], indent: str) -> list[str]:
     return lines
 
 
+def _architecture(model: Model) -> dict[str, Any]:
+    """The keys in which a C4 detector and one with a pyramid differ.
+
+    Source: facebookresearch/detectron2 `configs/Base-RCNN-C4.yaml`, `configs/Base-RCNN-FPN.yaml`.
+    Differs: `MODEL.FPN.NORM` is the backbone's norm, and not none.
+    """
+    if not model.is_fpn:
+        return {
+            "MODEL.BACKBONE.NAME": "build_resnet_backbone",
+            "MODEL.RESNETS.OUT_FEATURES": ["res4"],
+            "MODEL.ANCHOR_GENERATOR.SIZES": [list(model.anchor_sizes_px)],
+            "MODEL.RPN.IN_FEATURES": ["res4"],
+            "MODEL.ROI_HEADS.NAME": EXTRA_NORM_HEAD if model.extra_norm else PLAIN_HEAD,
+            "MODEL.ROI_HEADS.IN_FEATURES": ["res4"],
+        }
+    stages = ["res2", "res3", "res4", "res5"]
+    return {
+        "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
+        "MODEL.RESNETS.OUT_FEATURES": stages,
+        "MODEL.FPN.IN_FEATURES": stages,
+        "MODEL.FPN.NORM": model.norm,
+        "MODEL.ANCHOR_GENERATOR.SIZES": [[size] for size in model.anchor_sizes_px],
+        "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+        "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+        "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
+        "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+        "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
+    }
+
+
 def detectron2_config(
     protocol: DetectionProtocol,
     spec: InputSpec,
@@ -116,21 +146,16 @@ def detectron2_config(
         "MODEL.WEIGHTS": weights_file,
         "MODEL.MASK_ON": False,
         **pixel_settings(spec),
-        "MODEL.BACKBONE.NAME": "build_resnet_backbone",
+        **_architecture(model),
         "MODEL.BACKBONE.FREEZE_AT": model.freeze_at,
         "MODEL.RESNETS.NORM": model.norm,
-        "MODEL.RESNETS.OUT_FEATURES": ["res4"],
-        "MODEL.ANCHOR_GENERATOR.SIZES": [list(model.anchor_sizes_px)],
         "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(model.anchor_aspect_ratios)],
-        "MODEL.RPN.IN_FEATURES": ["res4"],
         "MODEL.RPN.BATCH_SIZE_PER_IMAGE": model.rpn_batch_per_image,
         "MODEL.RPN.PRE_NMS_TOPK_TRAIN": model.rpn_pre_nms_train,
         "MODEL.RPN.POST_NMS_TOPK_TRAIN": model.rpn_post_nms_train,
         "MODEL.RPN.PRE_NMS_TOPK_TEST": model.rpn_pre_nms_test,
         "MODEL.RPN.POST_NMS_TOPK_TEST": model.rpn_post_nms_test,
         "MODEL.RPN.NMS_THRESH": model.rpn_nms_iou,
-        "MODEL.ROI_HEADS.NAME": EXTRA_NORM_HEAD if model.extra_norm else PLAIN_HEAD,
-        "MODEL.ROI_HEADS.IN_FEATURES": ["res4"],
         "MODEL.ROI_HEADS.NUM_CLASSES": num_classes,
         "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": model.roi_batch_per_image,
         "MODEL.ROI_HEADS.POSITIVE_FRACTION": model.roi_positive_fraction,

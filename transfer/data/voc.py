@@ -10,11 +10,17 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bench.core.errors import DataError
-from bench.core.paths import safe_name
-from transfer.data.voc_annotation import VocImage, read_image_of
+import numpy as np
+
+from bench.core.errors import BenchError, DataError
+from bench.core.paths import inside, safe_name
+from bench.core.safe_image import decode_image, image_size
+from transfer.data.voc_annotation import VocObject, read_annotation
+from transfer.data.voc_splits import Split, find_splits, read_lines, read_split
+from transfer.metrics.detections import Truth
 
 VOC_CLASSES = (
     "aeroplane",
@@ -42,21 +48,29 @@ VOC_CLASSES = (
 
 
 @dataclass(frozen=True)
-class Split:
-    """One `ImageSets/Main/<name>.txt` below `folder`."""
+class VocImage:
+    """One annotated image; sizes in pixels."""
 
-    folder: Path
-    name: str
-
-    @property
-    def label(self) -> str:
-        """`VOC2007/trainval`."""
-        return f"{self.folder.name}/{self.name}"
+    image_id: str
+    path: Path
+    width: int
+    height: int
+    objects: tuple[VocObject, ...]
+    content_sha256: str
 
 
 @dataclass(frozen=True)
 class VocDataset:
-    """A checked set. `notes` are facts about it that a reader of its numbers must know."""
+    """A checked set.
+
+    Attributes:
+        name: For records.
+        classes: In the order of labels.
+        train, test: Images; those of several training splits one after the other.
+        train_splits, test_split: Where they came from.
+        split_counts: Images of each split by its label.
+        notes: Facts that a reader of its numbers must know.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -64,6 +78,7 @@ class VocDataset:
     test: tuple[VocImage, ...]
     train_splits: tuple[Split, ...]
     test_split: Split
+    split_counts: dict[str, int]
     notes: tuple[str, ...]
 
     @property
@@ -87,6 +102,7 @@ def read_voc(
     *,
     train: tuple[str, ...],
     test: str,
+    decode: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> VocDataset:
     """Read and check a set.
@@ -96,128 +112,120 @@ def read_voc(
         train: Splits of a devkit to train on, "VOC2007/trainval". A single folder has its own: trainval
             and test where it has a test split, else train and val.
         test: Split of a devkit to test on.
+        decode: Decode every image, too, and not its header alone.
         progress: Called with (done, all) images.
 
     Raises:
-        DataError: every problem found, the first 20 in full.
+        DataError: every problem found, the first 20 in its text and all in `problems`.
     """
-    if {"{", "}"} & set(str(root.absolute())):
-        # Detectron2's evaluator takes its path for a format string.
-        raise DataError(f"{root}: braces in the path; the evaluation cannot read it. Rename the folder")
-    train_splits, test_split, single = _find_splits(root, train, test)
+    train_splits, test_split, single = find_splits(root, train, test)
     classes = _read_classes(root, single)
     problems: list[str] = []
-    todo = [(split, image_id) for split in train_splits for image_id in _read_split(split)]
-    num_train = len(todo)
-    todo += [(test_split, image_id) for image_id in _read_split(test_split)]
-    overlap = {(s.folder, i) for s, i in todo[:num_train]} & {(s.folder, i) for s, i in todo[num_train:]}
-    problems += [
-        f"{folder}: {image_id} is in the training and in the test split" for folder, image_id in overlap
-    ]
-
-    images: list[VocImage | None] = []
-
-    def read_one(item: tuple[int, tuple[Split, str]]) -> VocImage | str:
-        index, (split, image_id) = item
-        try:
-            return read_image_of(split.folder, image_id, classes, for_test=index >= num_train)
-        except DataError as error:
-            return str(error)
-
-    # Hashing and file reading release the GIL; the order of results is that of the split files.
+    todo: list[tuple[Split, str]] = []
+    split_counts: dict[str, int] = {}
+    for split in (*train_splits, test_split):
+        ids, wrong = read_split(split)
+        problems += wrong
+        split_counts[split.label] = len(ids)
+        todo += [(split, image_id) for image_id in ids]
+    num_train = len(todo) - split_counts[test_split.label]
+    problems += _in_both(todo[:num_train], todo[num_train:])
+    read = partial(_read_or_problems, classes=classes, test_split=test_split, decode=decode)
+    images: list[VocImage] = []
+    num_bad = 0
+    # Hashing, decoding and file reading release the GIL; the order of results is that of the split files.
     with ThreadPoolExecutor(max_workers=4) as pool:
-        for done, result in enumerate(pool.map(read_one, enumerate(todo)), start=1):
-            if isinstance(result, str):
-                problems.append(result)
-                images.append(None)
-            else:
+        for done, result in enumerate(pool.map(read, todo), start=1):
+            if isinstance(result, VocImage):
                 images.append(result)
+            else:
+                num_bad += 1
+                problems += result
             if progress:
                 progress(done, len(todo))
-    if not problems and not any(image.objects for image in images[:num_train] if image):
+    if not problems and not any(image.objects for image in images[:num_train]):
         problems.append(f"{root}: no training image has an object; there is nothing to train on")
     if problems:
-        bad = f"{len(problems):,} problems in {len(todo):,} images of {root}; nothing was trained."
-        raise DataError.of(problems, hint=bad)
-    read = [image for image in images if image is not None]
+        count = f"{len(problems):,} problems, in {num_bad:,} of {len(todo):,} images"
+        hint = f'{root}: {count}. Nothing was trained; "bench data check voc {root}" lists all.'
+        raise DataError.of(problems, hint=hint)
     return VocDataset(
         name="VOCdevkit" if not single else root.resolve().name,
         classes=classes,
-        train=tuple(read[:num_train]),
-        test=tuple(read[num_train:]),
+        train=tuple(images[:num_train]),
+        test=tuple(images[num_train:]),
         train_splits=train_splits,
         test_split=test_split,
-        notes=_notes(classes, read[:num_train], read[num_train:]),
+        split_counts=split_counts,
+        notes=_notes(classes, images[:num_train], images[num_train:]),
     )
 
 
-def _find_splits(root: Path, train: tuple[str, ...], test: str) -> tuple[tuple[Split, ...], Split, bool]:
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; expected a VOCdevkit or one folder in VOC layout")
-    if (root / "ImageSets").is_dir():
-        return *_splits_of_folder(root), True
-    if (root / "VOCdevkit").is_dir():
-        root = root / "VOCdevkit"
-    if not (root / test.split("/")[0]).is_dir():
-        raise DataError(
-            f"{root}: neither a VOCdevkit (no {test.split('/')[0]} in it) nor one folder in VOC layout "
-            "(no ImageSets in it)"
-        )
-    splits = [Split(root / label.split("/")[0], label.split("/")[1]) for label in (*train, test)]
-    missing = [split for split in splits if not _split_file(split).is_file()]
-    if missing:
-        raise DataError.of([f"{_split_file(split)}: missing" for split in missing])
-    return tuple(splits[:-1]), splits[-1], False
+def _in_both(train: list[tuple[Split, str]], test: list[tuple[Split, str]]) -> list[str]:
+    both = {(split.folder, name) for split, name in train} & {(split.folder, name) for split, name in test}
+    return [f"{folder}: {name} is in the training and in the test split" for folder, name in sorted(both)]
 
 
-def _splits_of_folder(root: Path) -> tuple[tuple[Split, ...], Split]:
-    names = {path.stem for path in (root / "ImageSets" / "Main").glob("*.txt")}
-    for train, test in (("trainval", "test"), ("train", "test"), ("train", "val")):
-        if {train, test} <= names:
-            return (Split(root, train),), Split(root, test)
-    raise DataError(
-        f"{root}/ImageSets/Main: has neither (trainval or train) with test, nor train with val; "
-        f"found {', '.join(sorted(names)) or 'nothing'}"
-    )
-
-
-def _split_file(split: Split) -> Path:
-    return split.folder / "ImageSets" / "Main" / f"{split.name}.txt"
-
-
-def _read_split(split: Split) -> list[str]:
-    path = _split_file(split)
-    lines = _read_lines(path)
-    problems = []
-    for number, line in enumerate(lines, start=1):
-        if len(line.split()) != 1:
-            what = "empty" if not line.split() else f"{line!r} has several columns"
-            problems.append(f"{path}, line {number}: {what}; expected one image id a line")
-    ids = [line.strip() for line in lines]
-    if len(set(ids)) != len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        problems.append(f"{path}: {twice} is listed twice")
-    if not ids:
-        problems.append(f"{path}: lists no image")
-    if problems:
-        raise DataError.of(problems)
-    return [safe_name(name, f"{path}: image id") for name in ids]
-
-
-def _read_lines(path: Path) -> list[str]:
+def _read_or_problems(
+    item: tuple[Split, str], *, classes: tuple[str, ...], test_split: Split, decode: bool
+) -> VocImage | tuple[str, ...]:
+    split, image_id = item
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return read_image(split.folder, image_id, classes, for_test=split == test_split, decode=decode)
+    except DataError as error:
+        return error.problems
+
+
+def read_image(
+    folder: Path, image_id: str, classes: Sequence[str], *, for_test: bool, decode: bool = False
+) -> VocImage:
+    """One image of a VOC folder with its annotation, both checked.
+
+    Args:
+        folder: With `Annotations` and `JPEGImages`.
+        image_id: From a split file.
+        classes: The names that may occur.
+        for_test: Hold the annotation to what the evaluator reads, too.
+        decode: Decode the picture, too.
+
+    Raises:
+        DataError: every fault of this image, in `problems`.
+    """
+    problems: list[str] = []
+    annotation, size, sha256 = None, None, b""
+    try:
+        xml = inside(folder, f"Annotations/{image_id}.xml")
+        annotation = read_annotation(xml, image_id, classes, for_test=for_test)
+    except BenchError as error:
+        problems += error.problems
+    try:
+        path = inside(folder, f"JPEGImages/{image_id}.jpg")
+        data = path.read_bytes()
+        sha256 = hashlib.sha256(data).digest()
+        size = _decoded_size(data, str(path)) if decode else image_size(data, str(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}") from None
+        problems.append(f"{error.filename}: cannot be read: {error.strerror}")
+    except BenchError as error:
+        problems += error.problems
+    if annotation and size and (annotation.width, annotation.height) != size:
+        written = f"{annotation.width} x {annotation.height}"
+        problems.append(f"{xml}: says the image is {written} px; it is {size[0]} x {size[1]}")
+    if problems or annotation is None or size is None:
+        raise DataError.of(problems)
+    digest = hashlib.sha256(annotation.sha256 + sha256)
+    return VocImage(image_id, path, *size, annotation.objects, digest.hexdigest())
+
+
+def _decoded_size(data: bytes, where: str) -> tuple[int, int]:
+    height, width = decode_image(data, where).shape[:2]
+    return width, height
 
 
 def _read_classes(root: Path, single: bool) -> tuple[str, ...]:
     path = root / "classes.txt"
     if not single or not path.is_file():
         return VOC_CLASSES
-    names = [line.strip() for line in _read_lines(path) if line.strip()]
+    names = [line.strip() for line in read_lines(path) if line.strip()]
     # Sets with label maps list the background too; a detector has it built in.
     names = [name for name in names if name != "background"]
     if not names or len(set(names)) != len(names):
@@ -231,6 +239,19 @@ def absent_classes(classes: tuple[str, ...], images: Sequence[VocImage]) -> list
     return [name for index, name in enumerate(classes) if index not in present]
 
 
+def truth_of(images: Sequence[VocImage], classes: tuple[str, ...]) -> Truth:
+    """The objects of a split as arrays."""
+    objects = [(index, item) for index, image in enumerate(images) for item in image.objects]
+    return Truth(
+        image_ids=tuple(image.image_id for image in images),
+        classes=classes,
+        image=np.array([index for index, _ in objects], np.int64),
+        label=np.array([item.class_index for _, item in objects], np.int64),
+        boxes=np.array([item.box for _, item in objects], np.float64).reshape(-1, 4),
+        difficult=np.array([item.difficult for _, item in objects], np.bool_),
+    )
+
+
 def _notes(classes: tuple[str, ...], train: list[VocImage], test: list[VocImage]) -> tuple[str, ...]:
     notes = []
     for role, images in (("train", train), ("test", test)):
@@ -241,4 +262,7 @@ def _notes(classes: tuple[str, ...], train: list[VocImage], test: list[VocImage]
     empty = sum(not image.objects for image in train)
     if empty:
         notes.append(f"train: {empty} images have no object and are left out of training")
+    fractional = sum(any(side % 1 for side in item.box) for image in train for item in image.objects)
+    if fractional:
+        notes.append(f"train: {fractional} boxes have fractions of a pixel and are trained on as they are")
     return tuple(notes)

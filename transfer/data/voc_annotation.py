@@ -1,25 +1,26 @@
-"""One annotation of a set in VOC layout: read, held against its image, every fault named with its object.
+"""One annotation in VOC's XML, read strictly: every fault named with its file and object.
 
-For a test image the rules are those of the engine's evaluator, which reads the XML again after training
-and would stop there: whole coordinates, and `pose`, `truncated`, `difficult` on every object.
+For a test image the rules are those of Detectron2's evaluator, which reads the XML again after training and
+would stop there: whole coordinates, and `pose`, `truncated`, `difficult` on every object. What another
+reader would take otherwise (a key twice, a box outside of an object, a name space) is a fault in any split.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from bench.core.errors import BenchError, DataError, did_you_mean
-from bench.core.paths import inside
-from bench.core.safe_image import image_size
-from bench.core.safe_xml import parse_xml
+from bench.core.safe_xml import MAX_BYTES, parse_xml
 
 MAX_OBJECTS = 10_000
-_INTEGER = re.compile(r"[+-]?\d{1,7}")
-_NUMBER = re.compile(r"[+-]?\d{1,7}(\.\d{1,18})?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,7}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,7}(\.[0-9]{1,18})?")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
@@ -32,107 +33,142 @@ class VocObject:
 
 
 @dataclass(frozen=True)
-class VocImage:
-    """One annotated image; sizes in pixels."""
+class Annotation:
+    """What an XML file says of an image; width and height in pixels."""
 
-    image_id: str
-    path: Path
     width: int
     height: int
     objects: tuple[VocObject, ...]
-    content_sha256: str
+    sha256: bytes
 
 
-def read_image_of(folder: Path, image_id: str, classes: tuple[str, ...], *, for_test: bool) -> VocImage:
-    """One image of a VOC folder with its annotation, both checked.
+def read_annotation(path: Path, image_id: str, classes: Sequence[str], *, for_test: bool) -> Annotation:
+    """The content of one file.
 
     Args:
-        folder: With `Annotations` and `JPEGImages`.
-        image_id: From a split file.
+        path: The XML.
+        image_id: Of the image it belongs to.
         classes: The names that may occur.
-        for_test: Hold the annotation to what the evaluator reads, too.
+        for_test: Hold it to what the evaluator reads, too.
 
     Raises:
-        DataError: every fault of this image, a line each.
+        DataError: every fault of this file, in `problems`.
     """
-    xml_path = inside(folder, f"Annotations/{image_id}.xml")
-    image_path = inside(folder, f"JPEGImages/{image_id}.jpg")
     try:
-        xml_data = xml_path.read_bytes()
-        image_data = image_path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    root = parse_xml(xml_data, str(xml_path))
-    width, height = image_size(image_data, str(image_path))
-    _check_size(root, xml_path, width, height)
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{path}: {len(data):,} bytes; an annotation has at most {MAX_BYTES:,}")
+    root = parse_xml(data, str(path))
     elements = root.findall("object")
     if len(elements) > MAX_OBJECTS:
-        raise DataError(f"{xml_path}: {len(elements):,} objects; expected at most {MAX_OBJECTS:,}")
-    objects, problems = [], []
+        raise DataError(f"{path}: {len(elements):,} objects; expected at most {MAX_OBJECTS:,}")
+    problems: list[str] = []
+    width, height = 0, 0
+    try:
+        _check_frame(root, path, image_id, elements)
+        width, height = _size(root, path)
+    except BenchError as error:
+        problems.append(str(error))
+    objects = []
     for number, element in enumerate(elements, start=1):
-        where = f"{xml_path}, object {number}"
+        where = f"{path}, object {number}"
         try:
             objects.append(_read_object(element, where, classes, width, height, for_test))
         except BenchError as error:
             problems.append(str(error))
     if problems:
-        raise DataError("\n".join(problems))
-    digest = hashlib.sha256(hashlib.sha256(xml_data).digest() + hashlib.sha256(image_data).digest())
-    return VocImage(image_id, image_path, width, height, tuple(objects), digest.hexdigest())
+        raise DataError.of(problems)
+    return Annotation(width, height, tuple(objects), hashlib.sha256(data).digest())
 
 
-def _check_size(root: Element, path: Path, width: int, height: int) -> None:
-    written = (_text(root, "size/width"), _text(root, "size/height"))
-    if written != (str(width), str(height)):
-        raise DataError(f"{path}: says the image is {written[0]} x {written[1]} px; it is {width} x {height}")
+def _check_frame(root: Element, path: Path, image_id: str, objects: list[Element]) -> None:
+    """Hold what is around the objects against what other readers would make of it."""
+    if root.tag != "annotation":
+        raise DataError(f"{path}: its root is <{root.tag}>; expected <annotation>")
+    # A box that is not where it is looked for would be left out without a word.
+    boxes = sum(_plain_tag(element) == "bndbox" for element in root.iter())
+    inside = sum(_plain_tag(element) == "bndbox" for item in objects for element in item.iter())
+    if boxes != inside:
+        raise DataError(
+            f"{path}: {boxes - inside} <bndbox> outside of an <object> below <annotation>; expected none"
+        )
+    name = _optional(root, "filename", str(path))
+    if name is not None and name != image_id and name.rpartition(".")[0] != image_id:
+        raise DataError(f"{path}: <filename> is {name!r}; expected that of {image_id}")
+
+
+def _plain_tag(element: Element) -> str:
+    return str(element.tag).rpartition("}")[2].lower()
+
+
+def _size(root: Element, path: Path) -> tuple[int, int]:
+    size = root.findall("size")
+    if len(size) != 1:
+        raise DataError(f"{path}: {len(size)} <size>; expected one with <width> and <height>")
+    values = []
+    for key in ("width", "height"):
+        text = _required(size[0], key, f"{path}, size")
+        if not _INTEGER.fullmatch(text) or int(text) < 1:
+            raise DataError(f"{path}: <{key}> is {text!r}; expected a whole number of pixels")
+        values.append(int(text))
+    return values[0], values[1]
 
 
 def _read_object(
-    element: Element, where: str, classes: tuple[str, ...], width: int, height: int, for_test: bool
+    element: Element, where: str, classes: Sequence[str], width: int, height: int, for_test: bool
 ) -> VocObject:
-    name = _text(element, "name")
+    name = _required(element, "name", where)
     if name not in classes:
-        raise DataError(f"{where}: unknown class {name!r}.{did_you_mean(name or '', classes)}")
-    if for_test:
-        # The evaluator reads these three of every object, with int() for the flags.
-        for key in ("pose", "truncated", "difficult"):
-            if _text(element, key) is None:
-                raise DataError(f"{where}: no <{key}>; the evaluation reads it")
-        _flag(element, "truncated", where)
-    box = [_coordinate(element, key, where, for_test) for key in ("xmin", "ymin", "xmax", "ymax")]
-    xmin, ymin, xmax, ymax = box
+        raise DataError(f"{where}: unknown class {name!r}.{did_you_mean(name, classes)}")
+    flags = {key: _flag(element, key, where, needed=for_test) for key in ("difficult", "truncated")}
+    if for_test and _optional(element, "pose", where) is None:
+        raise DataError(f"{where}: no <pose>; the evaluation reads it")
+    boxes = element.findall("bndbox")
+    if len(boxes) != 1:
+        raise DataError(f"{where}: {len(boxes)} <bndbox>; expected one")
+    xmin, ymin, xmax, ymax = (_coordinate(boxes[0], key, where, for_test) for key in _CORNERS)
+    box = f"[{xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}]"
     if xmin > xmax or ymin > ymax:
         raise DataError(f"{where}: the box {box} is empty; expected xmin <= xmax and ymin <= ymax")
-    if xmin < 0 or ymin < 0:
-        raise DataError(f"{where}: the box {box} starts outside the image; boxes count from 1")
-    if xmax > width or ymax > height:
-        axis, value, limit = ("xmax", xmax, width) if xmax > width else ("ymax", ymax, height)
-        raise DataError(f"{where}: {axis} {value:g} exceeds the image's {limit}")
-    difficult = _flag(element, "difficult", where)
-    return VocObject(classes.index(name), (xmin, ymin, xmax, ymax), difficult)
+    if xmin < 1 or ymin < 1:
+        raise DataError(f"{where}: the box {box} starts outside the image; pixels count from 1")
+    for axis, value, limit in (("xmax", xmax, width), ("ymax", ymax, height)):
+        if limit and value > limit:
+            raise DataError(f"{where}: {axis} {value:g} exceeds the image's {limit}")
+    return VocObject(classes.index(name), (xmin, ymin, xmax, ymax), flags["difficult"])
 
 
-def _text(element: Element, path: str) -> str | None:
-    found = element.find(path)
-    return found.text.strip() if found is not None and found.text and found.text.strip() else None
+def _optional(element: Element, key: str, where: str) -> str | None:
+    """The text below an element, None where it is not there or empty; twice is a fault."""
+    found = element.findall(key)
+    if not found:
+        return None
+    if len(found) > 1 or len(found[0]):
+        what = f"{len(found)} <{key}>" if len(found) > 1 else f"<{key}> holds other elements"
+        raise DataError(f"{where}: {what}; expected one with plain text")
+    return (found[0].text or "").strip() or None
 
 
-def _flag(element: Element, key: str, where: str) -> bool:
-    text = _text(element, key)
+def _required(element: Element, key: str, where: str) -> str:
+    text = _optional(element, key, where)
     if text is None:
-        return False
-    if text not in ("0", "1"):
+        raise DataError(f"{where}: no <{key}>")
+    return text
+
+
+def _flag(element: Element, key: str, where: str, *, needed: bool) -> bool:
+    text = _optional(element, key, where)
+    if text is None and needed:
+        raise DataError(f"{where}: no <{key}>; the evaluation reads it")
+    if text not in ("0", "1", None):
         raise DataError(f"{where}: <{key}> is {text!r}; expected 0 or 1")
     return text == "1"
 
 
-def _coordinate(element: Element, key: str, where: str, whole: bool) -> float:
-    boxes = element.findall("bndbox")
-    if len(boxes) != 1:
-        raise DataError(f"{where}: {len(boxes)} <bndbox>; expected one")
-    text = _text(boxes[0], key)
-    if text is None:
-        raise DataError(f"{where}: no <{key}>")
+def _coordinate(box: Element, key: str, where: str, whole: bool) -> float:
+    text = _required(box, key, where)
     if whole and not _INTEGER.fullmatch(text):
         raise DataError(f"{where}: {key} is {text!r}; the evaluation takes whole numbers alone")
     if not _NUMBER.fullmatch(text):

@@ -20,25 +20,47 @@ SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+FPN_LEVELS = 5
+"""P2 to P6."""
+
+
 class ExpectedData(Section):
     """The data set a published number was made on.
 
-    `train` and `test` name splits of a VOCdevkit, "VOC2007/trainval"; `counts` is images per split name.
+    `train` and `test` name splits of a VOCdevkit, "VOC2007/trainval"; `num_train` is the images of each.
     """
 
     name: str
     train: tuple[SplitName, ...] = Field(min_length=1)
     test: SplitName
-    num_train: Count
+    num_train: tuple[Count, ...] = Field(min_length=1)
     num_test: Count
     num_classes: Annotated[int, Field(ge=1, le=10_000)]
 
+    @model_validator(mode="after")
+    def _a_count_for_each_split(self) -> ExpectedData:
+        if len(self.num_train) != len(self.train):
+            raise ValueError(f"num_train must have a number for each of {len(self.train)} training splits")
+        return self
+
+    @property
+    def split_counts(self) -> dict[str, int]:
+        """Images of each split by its name."""
+        return dict(zip((*self.train, self.test), (*self.num_train, self.num_test), strict=True))
+
 
 class Model(Section):
-    """The detector. `extra_norm`: one more norm on the output of res5 in the ROI head (MoCo)."""
+    """The detector.
 
-    architecture: Literal["faster-rcnn-r50-c4"]
+    `norm` is that of the backbone and of the layers that follow its pattern: res5 and the extra norm in a C4
+    head, the pyramid in an FPN. `extra_norm`: one more norm on the output of res5 in the ROI head (MoCo).
+    `box_head`: `res5` is C4's, `2fc` two linear layers of 1,024 without norm. The regions that the RPN keeps
+    (`rpn_pre_nms_*`) are counted for each level of a pyramid, and an FPN has one anchor size a level.
+    """
+
+    architecture: Literal["faster-rcnn-r50-c4", "faster-rcnn-r50-fpn"]
     norm: Literal["SyncBN", "naiveSyncBN", "BN", "FrozenBN"]
+    box_head: Literal["res5", "2fc"]
     extra_norm: bool
     freeze_at: Annotated[int, Field(ge=0, le=5)]
     anchor_sizes_px: tuple[Pixels, ...] = Field(min_length=1)
@@ -56,6 +78,25 @@ class Model(Section):
     test_nms_iou: Fraction
     test_detections_per_image: Count
 
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Model:
+        if self.is_fpn != (self.box_head != "res5"):
+            raise ValueError(
+                f"box_head {self.box_head!r} does not go with architecture {self.architecture!r}"
+            )
+        if self.is_fpn and self.extra_norm:
+            raise ValueError("extra_norm must be false: an FPN has no res5 in its head")
+        if self.is_fpn and len(self.anchor_sizes_px) != FPN_LEVELS:
+            raise ValueError(
+                f"anchor_sizes_px must have {FPN_LEVELS} sizes, one for each level of the pyramid"
+            )
+        return self
+
+    @property
+    def is_fpn(self) -> bool:
+        """Whether regions are cut from a pyramid, and not from C4."""
+        return self.architecture == "faster-rcnn-r50-fpn"
+
 
 class Input(Section):
     """Sizes in pixels; the short side is drawn from `train_short_sides_px`, the long side is bounded."""
@@ -69,10 +110,16 @@ class Input(Section):
 
 
 class Solver(Section):
-    """SGD with momentum and a linear warm-up; `steps` are iterations at which the rate falls by `gamma`."""
+    """SGD with momentum and a linear warm-up; `steps` are iterations at which the rate falls by `gamma`.
+
+    `images_per_batch` are those of one update, over all devices. With `accumulation_steps` above 1 a device
+    takes its share in so many equal parts and adds up their gradients: less memory, the same mean gradient,
+    but batch norm sees a part at a time.
+    """
 
     iterations: Count
     images_per_batch: Annotated[int, Field(ge=1, le=4096)]
+    accumulation_steps: Annotated[int, Field(ge=1, le=4096)]
     learning_rate: Annotated[float, Field(gt=0.0, le=100.0)]
     steps: tuple[Count, ...]
     gamma: Annotated[float, Field(gt=0.0, le=1.0)]

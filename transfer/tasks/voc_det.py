@@ -1,12 +1,14 @@
-"""VOC detection: Faster R-CNN R50-C4 fine-tuned on VOC07+12 trainval, tested on VOC07 test.
+"""VOC detection: Faster R-CNN fine-tuned on VOC07+12 trainval, tested on VOC07 test.
 
-The backbone's stem and first four stages feed the RPN, its last stage is the head's, so every one of its
-tensors is trained and counts. Any set in VOC layout can stand in; its record is then `custom`.
+In the published protocol, R50-C4, the backbone's stem and first four stages feed the RPN and its last stage
+is the head's, so every one of its tensors is trained and counts. `voc0712-r50fpn-24k`, with a pyramid, is
+ours. Any set in VOC layout can stand in; its record is then `custom`.
 
 Source:
     He et al. 2020, Momentum Contrast, section 4.2.1; facebookresearch/moco `detection/`.
     Differs: data order and augmentation are drawn from (seed, iteration, slot) and not from one running
-    generator, so that a resumed run is the run that was not stopped.
+    generator, so that a resumed run is the run that was not stopped. Of detections with equal scores, the
+    headline number keeps the order; what Detectron2's evaluator prints here is in the record's details.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ class VocDetection(Task):
 
     spec = TaskSpec(
         name="voc-det",
-        version=1,
-        summary="Object detection, Faster R-CNN R50-C4 in Detectron2, PASCAL VOC.",
+        version=2,
+        summary="Object detection, Faster R-CNN in Detectron2, PASCAL VOC.",
+        data_layout="voc",
         engine="detectron2",
         metrics=(
             MetricSpec("AP", "mean AP over IoU 0.50:0.05:0.95"),
@@ -50,14 +53,16 @@ class VocDetection(Task):
         """Detectron2's ResNet pads as PyTorch does."""
         check_input(spec)
 
-    def load_data(self, root: Path, protocol: DetectionProtocol) -> VocDataset:
+    def load_data(self, root: Path, protocol: DetectionProtocol, *, decode: bool = False) -> VocDataset:
         """Every annotation and image header read, every fault named; classes the AP rule cannot take, too."""
         with progress("Checking the data", 1) as bar:
 
             def update(done: int, total: int) -> None:
                 bar.update(done, total=total)
 
-            data = read_voc(root, train=protocol.data.train, test=protocol.data.test, progress=update)
+            data = read_voc(
+                root, train=protocol.data.train, test=protocol.data.test, decode=decode, progress=update
+            )
         absent = absent_classes(data.classes, data.test)
         if protocol.metric.ap_rule == "area" and absent:
             raise DataError(
@@ -76,15 +81,22 @@ class VocDetection(Task):
             notes=data.notes,
         )
 
-    def is_published_data(self, data: VocDataset, protocol: DetectionProtocol) -> bool:
-        """The 20 VOC classes, the protocol's splits, the published number of images in each."""
+    def data_departures(self, data: VocDataset, protocol: DetectionProtocol) -> tuple[str, ...]:
+        """Other classes, other splits, another number of images in one of them."""
         expected = protocol.data
-        splits = (tuple(split.label for split in data.train_splits), data.test_split.label)
-        return (
-            data.classes == VOC_CLASSES
-            and splits == (expected.train, expected.test)
-            and data.counts == {"train": expected.num_train, "test": expected.num_test}
-        )
+        splits = (*(split.label for split in data.train_splits), data.test_split.label)
+        found = []
+        if splits != (*expected.train, expected.test):
+            found.append(f"{data.name}, splits {', '.join(splits)} (protocol: {expected.name})")
+        elif data.classes != VOC_CLASSES:
+            found.append(f"{data.name}, {len(data.classes)} classes of its own (protocol: {expected.name})")
+        else:
+            found += [
+                f"{label}: {data.split_counts[label]:,} images (protocol: {count:,})"
+                for label, count in expected.split_counts.items()
+                if data.split_counts[label] != count
+            ]
+        return tuple(found)
 
     def embedded_data(self, root: Path) -> Path:
         """The VOC folder of the embedded set."""

@@ -60,9 +60,13 @@ def test_splits_of_a_single_folder(
 ) -> None:
     root = copy_of(voc, tmp_path / "set")
     main = root / "ImageSets" / "Main"
+    ids = (main / "trainval.txt").read_text().splitlines()
     for path in main.glob("*.txt"):
         if path.stem not in names:
             path.unlink()
+    for name, half in (("train", ids[:3]), ("val", ids[3:])):
+        if name in names:
+            (main / f"{name}.txt").write_text("".join(f"{line}\n" for line in half))
     data = read(root)
     assert (data.train_splits[0].name, data.test_split.name) == expected
 
@@ -247,7 +251,8 @@ def test_all_faults_are_reported_together(voc: Path, tmp_path: Path) -> None:
     text = str(error.value)
     assert annotation(root, "test").name in text
     assert annotation(root, "trainval").name in text
-    assert "2 problems in 9 images" in text
+    assert "2 problems" in text and "2 of 9 images" in text
+    assert len(error.value.problems) == 2
 
 
 def test_a_link_out_of_the_set_is_refused(voc: Path, tmp_path: Path) -> None:

@@ -12,16 +12,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.core.errors import CheckpointError, DivergedError, Stopped, WeightsError
+from bench.core.errors import CheckpointError, DivergedError, EngineError, Stopped, WeightsError
 from tests.helpers.engine import options, voc_det
 from transfer.adapters.load import load_backbone
 from transfer.api import Job, Output
-from transfer.data.voc import VocDataset
+from transfer.data.voc import VocDataset, truth_of
 from transfer.engines import load_engine
 from transfer.engines.detectron2 import train as training_room
-from transfer.engines.detectron2.evaluate import evaluate
+from transfer.engines.detectron2.evaluate import detect
 from transfer.engines.detectron2.loader import batches, to_dicts
 from transfer.engines.detectron2.model import build_config, build_detector
+from transfer.metrics.voc_result import measure
 from transfer.run import make_plan
 
 TOY = (
@@ -56,7 +57,7 @@ def make_job(tmp_path: Path, voc: Path, *overrides: str, checkpoint: str = "rand
 
 
 def run(job: Job) -> Output:
-    return load_engine("detectron2")(job)
+    return load_engine("detectron2").run_job(job)
 
 
 def final_tensors(job: Job) -> dict[str, torch.Tensor]:
@@ -198,14 +199,14 @@ def test_a_signal_during_the_test_is_heard(
 ) -> None:
     """The training is over and saved: the run stops, and only its test is done again."""
     job, expected = straight
-    real = evaluate
+    real = detect
 
-    def signalled(*arguments: Any, **values: Any) -> dict[str, float]:
+    def signalled(*arguments: Any, **values: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments, **values)
 
     with monkeypatch.context() as patch:
-        patch.setattr("transfer.engines.detectron2.engine.evaluate", signalled)
+        patch.setattr("transfer.engines.detectron2.engine.detect", signalled)
         with pytest.raises(Stopped):
             run(replace(job, resume=True))
     assert run(replace(job, resume=True)).metrics == expected.metrics
@@ -271,7 +272,7 @@ def test_a_tensor_that_did_not_arrive_is_found(
         build_detector(cfg, weights, seed=0)
 
 
-def test_the_evaluator_on_perfect_and_on_empty_detections(tmp_path: Path, voc: Path) -> None:
+def test_detections_come_in_the_order_of_the_split(tmp_path: Path, voc: Path) -> None:
     """A detector that returns the ground truth has AP 100 on every class that is there."""
     from detectron2.structures import Boxes, Instances
 
@@ -290,18 +291,21 @@ def test_the_evaluator_on_perfect_and_on_empty_detections(tmp_path: Path, voc: P
             found.pred_classes = torch.tensor([item.class_index for item in image.objects])
             return [{"instances": found}]
 
-    class Blind(torch.nn.Module):
+    class Spoiled(Perfect):
         def forward(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            found = Instances((96, 96))
-            found.pred_boxes = Boxes(torch.zeros(0, 4))
-            found.scores, found.pred_classes = torch.zeros(0), torch.zeros(0, dtype=torch.int64)
-            return [{"instances": found}]
+            (output,) = super().forward(inputs)
+            output["instances"].scores[0] = float("nan")
+            return [output]
 
+    found = detect(Perfect(), cfg, data, check_stop=lambda: None)
+    assert found is not None
+    assert found.image.tolist() == [index for index, image in enumerate(data.test) for _ in image.objects]
     present = {item.class_index for image in data.test for item in image.objects if not item.difficult}
-    expected = 100.0 * len(present) / len(data.classes)
-    for metric in evaluate(Perfect(), cfg, data, ap_rule="voc07_11point", check_stop=lambda: None).values():
-        assert metric == pytest.approx(expected)
-    assert evaluate(Blind(), cfg, data, ap_rule="voc07_11point", check_stop=lambda: None)["AP50"] == 0.0
+    result = measure(truth_of(data.test, data.classes), found, "voc07_11point")
+    for metric in result.metrics.values():
+        assert metric == pytest.approx(100.0 * len(present) / len(data.classes))
+    with pytest.raises(EngineError, match="not finite"):
+        detect(Spoiled(), cfg, data, check_stop=lambda: None)
 
 
 def test_the_order_of_images_is_a_function_of_its_place() -> None:

@@ -10,25 +10,40 @@ from lightning_fabric import Fabric
 
 from bench.core import atomic
 from bench.core.log import quiet_fabric, say
-from bench.core.provenance import git_state
+from bench.core.provenance import git_state, hardware
 from bench.core.signals import watch
 from transfer.adapters.detectron2 import detectron2_pkl
 from transfer.adapters.detectron2_config import detectron2_config
-from transfer.api import Job, Output
-from transfer.data.voc import Split, VocDataset
-from transfer.engines.detectron2.evaluate import evaluate, precise_bn
-from transfer.engines.detectron2.loader import to_dicts, train_loader
+from transfer.api import Estimate, Job, Output
+from transfer.data.voc import truth_of
+from transfer.data.voc_splits import Split
+from transfer.engines.detectron2.estimate import estimate
+from transfer.engines.detectron2.evaluate import detect, precise_bn
+from transfer.engines.detectron2.loader import to_dicts, train_loader, voc_data
 from transfer.engines.detectron2.model import build_config, build_detector, check_pixels
 from transfer.engines.detectron2.processes import launch, out_of_memory
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.detectron2.train import in_any_process, train
 from transfer.engines.detectron2.training import Progress, Training, load
+from transfer.metrics.voc_result import measure
 
 load_detectron2()
 
 from detectron2.solver import build_lr_scheduler, build_optimizer  # noqa: E402
 
+_WEIGHTS_FILE = "weights.pkl"
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def estimate_job(job: Job) -> Estimate:
+    """Memory, time and disk of one trial.
+
+    Raises:
+        EngineError: one image is too much for this device.
+    """
+    quiet_fabric()
+    fabric = _fabric(job, num_devices=1)
+    return estimate(job, _config(fabric, job), fabric)
 
 
 def run_job(job: Job) -> Output:
@@ -39,12 +54,7 @@ def run_job(job: Job) -> Output:
         BenchError: of the room where something went wrong.
     """
     quiet_fabric()
-    fabric = Fabric(
-        accelerator="cuda" if torch.cuda.is_available() else "cpu",
-        devices=job.num_devices,
-        strategy="ddp_spawn" if job.num_devices > 1 else "auto",
-        precision=_PRECISIONS[job.protocol.solver.precision],  # type: ignore[arg-type]
-    )
+    fabric = _fabric(job, num_devices=job.num_devices)
     if job.num_devices > 1:
         return launch(fabric, _run, job)
     try:
@@ -53,11 +63,20 @@ def run_job(job: Job) -> Output:
         raise out_of_memory(str(error)) from error
 
 
+def _fabric(job: Job, *, num_devices: int) -> Fabric:
+    return Fabric(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=num_devices,
+        strategy="ddp_spawn" if num_devices > 1 else "auto",
+        precision=_PRECISIONS[job.protocol.solver.precision],  # type: ignore[arg-type]
+    )
+
+
 def _run(fabric: Fabric, job: Job) -> Output:
-    data = job.data
-    if not isinstance(data, VocDataset):
-        raise TypeError(f"expected a VocDataset, got {type(data).__name__}")
-    cfg = _write_config(fabric, job, data)
+    data = voc_data(job)
+    cfg = _config(fabric, job)
+    if fabric.is_global_zero:
+        _write_stock_files(job, cfg)
     model, verified = build_detector(cfg, job.weights, seed=job.seed)
     if job.protocol.run.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -77,16 +96,13 @@ def _run(fabric: Fabric, job: Job) -> Output:
         weights_key=job.card.key,
         seed=job.seed,
         iterations=job.protocol.solver.iterations,
+        accumulation_steps=job.protocol.solver.accumulation_steps,
         checkpoint_iterations=job.protocol.run.checkpoint_iterations,
         log_iterations=job.protocol.run.log_iterations,
     )
     state = load(training) if job.resume else Progress()
     earlier_seconds = state.seconds
-    commit = git_state()[0]
-    if commit and commit not in state.commits:
-        state.commits.append(commit)
-    if state.iteration:
-        say(f"Going on after iteration {state.iteration:,}.")
+    _note_where(state)
 
     def loader(start: int) -> Iterator[list[Any]]:
         return train_loader(
@@ -114,17 +130,42 @@ def _run(fabric: Fabric, job: Job) -> Output:
             model,
             loader(training.iterations),
             num_batches=job.protocol.solver.precise_bn_iterations,
+            num_parts=training.accumulation_steps,
             seed=job.seed,
             check_stop=check_stop,
         )
-        metrics = evaluate(model, cfg, data, ap_rule=job.protocol.metric.ap_rule, check_stop=check_stop)
+        found = detect(model, cfg, data, check_stop=check_stop)
         stopped_by = (stop.name or "a signal") if in_any_process(fabric, bool(stop)) else ""
+    if found is None:  # not the first process
+        return Output(metrics={})
+    result = measure(truth_of(data.test, data.classes), found, job.protocol.metric.ap_rule)
     return Output(
-        metrics=metrics,
-        details=_details(training, state, verified),
+        metrics=result.metrics,
+        details={**_details(training, state, verified), **result.details},
+        predictions=result.predictions,
         earlier_seconds=earlier_seconds,
         stopped_by=stopped_by,
     )
+
+
+def _note_where(state: Progress) -> None:
+    """Put down commit and machine, and say where a run goes on."""
+    commit = git_state()[0]
+    if commit and commit not in state.commits:
+        state.commits.append(commit)
+    facts = hardware()
+    machine = (
+        ", ".join(facts[key] for key in ("gpu", "cpu") if key in facts) + f", {facts['threads']} threads"
+    )
+    if state.iteration:
+        say(f"Going on after iteration {state.iteration:,}.")
+        if machine not in state.machines:
+            say(
+                f"Note      so far on {state.machines[-1]}, now on {machine}: sums may come out otherwise, "
+                "so that the end is near that of a run in one piece, not equal to it"
+            )
+    if machine not in state.machines:
+        state.machines.append(machine)
 
 
 def _details(training: Training, state: Progress, verified: dict[str, Any]) -> dict[str, Any]:
@@ -136,30 +177,34 @@ def _details(training: Training, state: Progress, verified: dict[str, Any]) -> d
     }
     if training.scaler:
         details["skipped_updates"] = state.skipped
-    if len(state.commits) > 1:
-        details["commits"] = state.commits
+    for name, values in (("commits", state.commits), ("machines", state.machines)):
+        if len(values) > 1:
+            details[name] = values
     return details
 
 
-def _write_config(fabric: Fabric, job: Job, data: VocDataset) -> Any:
-    """Detectron2's config, and beside it the YAML and the converted weights a stock Detectron2 can take."""
-    weights_file = job.run_dir / "weights.pkl"
+def _config(fabric: Fabric, job: Job) -> Any:
+    """Detectron2's config node, held against the card of the weights."""
+    data = voc_data(job)
     entries = detectron2_config(
         job.protocol,
         job.card.input,
         num_classes=len(data.classes),
         train_names=tuple(_engine_name(split) for split in data.train_splits),
         test_name=_engine_name(data.test_split),
-        weights_file=str(weights_file) if job.weights is not None else "",
+        weights_file=str(job.run_dir / _WEIGHTS_FILE) if job.weights is not None else "",
         seed=job.seed,
     )
     cfg = build_config(entries, str(fabric.device))
     check_pixels(cfg, job.card.input)
-    if fabric.is_global_zero:
-        if job.weights is not None:
-            atomic.write_bytes(weights_file, detectron2_pkl(job.weights))
-        atomic.write_text(job.run_dir / "detectron2.yaml", cfg.dump())
     return cfg
+
+
+def _write_stock_files(job: Job, cfg: Any) -> None:
+    """The YAML and the converted weights that a stock Detectron2 can take."""
+    if job.weights is not None:
+        atomic.write_bytes(job.run_dir / _WEIGHTS_FILE, detectron2_pkl(job.weights))
+    atomic.write_text(job.run_dir / "detectron2.yaml", cfg.dump())
 
 
 def _engine_name(split: Split) -> str:

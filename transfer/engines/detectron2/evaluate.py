@@ -1,8 +1,7 @@
-"""Tests a detector: precise batch norm, inference in fp32, AP by Detectron2's own VOC evaluator."""
+"""Tests a detector: precise batch norm, then what it finds on each test image, in fp32."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,19 +14,16 @@ from bench.core import rng
 from bench.core.errors import EngineError
 from bench.core.log import progress
 from transfer.data.voc import VocDataset
-from transfer.engines.detectron2.loader import map_image, to_dicts
+from transfer.engines.detectron2.loader import map_image, parts_of, to_dicts
 from transfer.engines.detectron2.repairs import load_detectron2
+from transfer.metrics.detections import Detections
 
 load_detectron2()
 
 from detectron2.config import CfgNode  # noqa: E402
-from detectron2.data import DatasetMapper, MetadataCatalog  # noqa: E402
-from detectron2.evaluation import PascalVOCDetectionEvaluator  # noqa: E402
+from detectron2.data import DatasetMapper  # noqa: E402
 from detectron2.utils import comm  # noqa: E402
 from detectron2.utils.events import EventStorage  # noqa: E402
-
-AP_RULE_YEARS = {"voc07_11point": 2007, "area": 2012}
-"""Detectron2 chooses the rule by the year of the data set."""
 
 
 def precise_bn(
@@ -35,6 +31,7 @@ def precise_bn(
     loader: Iterator[list[Any]],
     *,
     num_batches: int,
+    num_parts: int,
     seed: int,
     check_stop: Callable[[], None],
 ) -> None:
@@ -44,6 +41,7 @@ def precise_bn(
         model: The bare detector, on its device; it is put into train mode for this.
         loader: Training batches, augmented as in training.
         num_batches: 0 does nothing.
+        num_parts: Each batch goes through in so many parts, as in training.
         seed: Of the trial.
         check_stop: Called before each batch; may raise.
 
@@ -60,58 +58,43 @@ def precise_bn(
             for done in range(num_batches):
                 check_stop()
                 bar.update(done)
-                yield next(loader)
+                yield from parts_of(next(loader), num_parts)
 
-        update_bn_stats(model, counted(), num_batches)
+        update_bn_stats(model, counted(), num_batches * num_parts)
         bar.update(num_batches)
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, cfg: CfgNode, data: VocDataset, *, ap_rule: str, check_stop: Callable[[], None]
-) -> dict[str, float]:
-    """AP, AP50 and AP75 in percent on the test split.
+def detect(
+    model: nn.Module, cfg: CfgNode, data: VocDataset, *, check_stop: Callable[[], None]
+) -> Detections | None:
+    """What the detector finds on the test split, in the order of the split.
 
-    Each process takes every n-th image; the first one has the result, the others an empty dict.
-
-    Source:
-        facebookresearch/detectron2 `evaluation/pascal_voc_evaluation.py`, used as it is. A class that has no
-        object in the split counts as AP 0 under the 11-point rule; the area rule is nan there if anything was
-        detected, so the task refuses such a split before the training.
+    Each process takes every n-th image; the first one has the result, the others None.
 
     Raises:
-        EngineError: an AP is not finite.
+        EngineError: a score or a box is not finite.
     """
-    name = f"bench-test-{uuid.uuid4().hex}"
-    MetadataCatalog.get(name).set(
-        dirname=str(data.test_split.folder),
-        split=data.test_split.name,
-        year=AP_RULE_YEARS[ap_rule],
-        thing_classes=list(data.classes),
-    )
-    try:
-        evaluator = PascalVOCDetectionEvaluator(name)
-        evaluator.reset()
-        mapper = DatasetMapper(cfg, is_train=False)
-        entries = to_dicts(data.test, with_objects=False)[comm.get_rank() :: comm.get_world_size()]
-        model.eval()
-        with progress("Testing", len(entries)) as bar:
-            for done, entry in enumerate(entries, start=1):
-                check_stop()
-                inputs = [map_image(mapper, entry)]
-                evaluator.process(inputs, model(inputs))
-                bar.update(done)
-        with np.errstate(invalid="ignore"):  # a class without objects: 0 of 0 found
-            results = evaluator.evaluate()
-    finally:
-        MetadataCatalog.remove(name)
-    if results is None:
-        return {}
-    metrics = {key: float(value) for key, value in results["bbox"].items()}
-    for key, value in metrics.items():
-        if not 0.0 <= value <= 100.0:
-            raise EngineError(
-                f"{key} came out as {value} on {data.test_split.label} by the rule {ap_rule}; expected a "
-                "percentage. Nothing was recorded."
-            )
-    return metrics
+    mapper = DatasetMapper(cfg, is_train=False)
+    entries = list(enumerate(to_dicts(data.test, with_objects=False)))[
+        comm.get_rank() :: comm.get_world_size()
+    ]
+    model.eval()
+    found = []
+    with progress("Testing", len(entries)) as bar:
+        for done, (index, entry) in enumerate(entries, start=1):
+            check_stop()
+            (output,) = model([map_image(mapper, entry)])
+            instances = output["instances"].to("cpu")
+            scores, boxes = instances.scores.numpy(), instances.pred_boxes.tensor.numpy()
+            if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
+                raise EngineError(
+                    f"{entry['file_name']}: the detector gives scores or boxes that are not finite. "
+                    "Nothing was recorded."
+                )
+            found.append((index, instances.pred_classes.numpy(), scores, boxes))
+            bar.update(done)
+    gathered = comm.gather(found, dst=0)
+    if not comm.is_main_process():
+        return None
+    return Detections.of_images([item for share in gathered for item in share])

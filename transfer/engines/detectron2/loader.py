@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bench.core import rng
 from bench.core.errors import DataError
 from bench.core.signals import end_workers_at_exit, leave_stopping_to_the_parent
-from transfer.data.voc_annotation import VocImage
+from transfer.api import Job
+from transfer.data.voc import VocDataset, VocImage
 from transfer.engines.detectron2.repairs import load_detectron2
 
 load_detectron2()
@@ -30,6 +31,13 @@ from detectron2.structures import BoxMode  # noqa: E402
 
 Place = tuple[int, int, int]
 """(iteration, slot in the whole batch, index of the image)."""
+
+
+def voc_data(job: Job) -> VocDataset:
+    """The data of a job of this engine."""
+    if not isinstance(job.data, VocDataset):
+        raise TypeError(f"expected a VocDataset, got {type(job.data).__name__}")
+    return job.data
 
 
 def to_dicts(images: tuple[VocImage, ...], *, with_objects: bool) -> list[dict[str, Any]]:
@@ -155,6 +163,17 @@ def train_loader(
     )
     end_workers_at_exit()
     return iter(loader)
+
+
+def parts_of(batch: list[Any], num_parts: int) -> list[list[Any]]:
+    """A process's share of a batch in equal parts, in order.
+
+    Args:
+        batch: Its length divides by `num_parts`.
+        num_parts: 1 gives the batch itself.
+    """
+    size = len(batch) // num_parts
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
 def _as_list(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from bench.core.errors import WeightsError
 from bench.core.weights import Weights
 from transfer.adapters.detectron2 import engine_names
 from transfer.adapters.detectron2_config import pixel_settings
+from transfer.adapters.keymap import DetectorVariant
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.verify import verify_features, verify_tensors
 
@@ -23,8 +25,12 @@ from detectron2.modeling import build_model  # noqa: E402
 
 from transfer.engines.detectron2 import extra_norm_head  # noqa: E402, F401  (registers the head)
 
-NEW_LAYERS = ("proposal_generator.", "roi_heads.box_predictor.", "roi_heads.res5.norm.")
-"""What a transfer starts from random: RPN, box predictor and the extra norm after res5."""
+NEW_LAYERS: dict[DetectorVariant, tuple[str, ...]] = {
+    "c4": ("proposal_generator.", "roi_heads.box_predictor.", "roi_heads.res5.norm."),
+    "fpn": ("proposal_generator.", "roi_heads.box_predictor.", "roi_heads.box_head.", "backbone.fpn_"),
+}
+"""What a transfer starts from random: RPN and box predictor; the extra norm after res5 of a C4 head; pyramid
+and box head of an FPN."""
 
 
 def build_config(entries: dict[str, Any], device: str) -> CfgNode:
@@ -73,7 +79,8 @@ def build_detector(cfg: CfgNode, weights: Weights | None, *, seed: int) -> tuple
     model: nn.Module = build_model(on_cpu)
     if weights is None:
         return model, {"backbone": "random initialisation by the engine"}
-    names = engine_names("c4")
+    variant = variant_of(cfg)
+    new_layers, names = NEW_LAYERS[variant], engine_names(variant)
     state = {names[name]: torch.from_numpy(array.copy()) for name, array in weights.tensors.items()}
     result = model.load_state_dict(state, strict=False)
     if result.unexpected_keys:
@@ -84,7 +91,7 @@ def build_detector(cfg: CfgNode, weights: Weights | None, *, seed: int) -> tuple
     unexplained = [
         key
         for key in result.missing_keys
-        if not key.startswith(NEW_LAYERS) and not key.endswith("num_batches_tracked")
+        if not key.startswith(new_layers) and not key.endswith("num_batches_tracked")
     ]
     if unexplained:
         raise WeightsError(
@@ -93,15 +100,20 @@ def build_detector(cfg: CfgNode, weights: Weights | None, *, seed: int) -> tuple
         )
     num_tensors = verify_tensors(weights, model.state_dict(), names)
     model.eval()
-    difference = verify_features(weights, lambda images: c4_features(model, images))
+    difference = verify_features(weights, lambda images: FEATURES[variant](model, images))
     model.train()
     return model, {
         "backbone": f"{num_tensors} of {num_tensors} tensors equal to their source after loading",
         "largest_feature_difference": difference,
         "new_layers": sorted(
-            {key.rsplit(".", 1)[0] for key in result.missing_keys if key.startswith(NEW_LAYERS)}
+            {key.rsplit(".", 1)[0] for key in result.missing_keys if key.startswith(new_layers)}
         ),
     }
+
+
+def variant_of(cfg: CfgNode) -> DetectorVariant:
+    """Where the regions of a detector are cut from."""
+    return "fpn" if cfg.MODEL.BACKBONE.NAME == "build_resnet_fpn_backbone" else "c4"
 
 
 def c4_features(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
@@ -122,3 +134,21 @@ def c4_features(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
         if name != "norm":
             value = block(value)
     return [*features, value]
+
+
+def fpn_features(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+    """C2 to C5 of a detector with a pyramid, below the pyramid.
+
+    Args:
+        model: A detector with an FPN backbone.
+        images: [batch, 3, height, width], normalised as the weights expect.
+    """
+    backbone: Any = model.backbone
+    stages = backbone.bottom_up(images)
+    return [stages[name] for name in ("res2", "res3", "res4", "res5")]
+
+
+FEATURES: dict[DetectorVariant, Callable[[nn.Module, torch.Tensor], list[torch.Tensor]]] = {
+    "c4": c4_features,
+    "fpn": fpn_features,
+}

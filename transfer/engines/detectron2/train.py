@@ -16,6 +16,7 @@ from bench.core.checkpoint import newest_step
 from bench.core.errors import DivergedError, Stopped
 from bench.core.log import progress
 from bench.core.signals import StopRequest
+from transfer.engines.detectron2.loader import parts_of
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.detectron2.training import Progress, Training, save
 
@@ -46,9 +47,8 @@ def train(training: Training, loader: Iterator[list[Any]], state: Progress, stop
             batch = next(loader)
             # The RPN and the ROI head draw which regions are trained on.
             torch.manual_seed(rng.derive(training.seed, "step", state.iteration, fabric.global_rank))
-            losses = training.step_model(batch)
+            losses = _forward_and_backward(training, batch)
             loss = torch.stack(list(losses.values())).sum()
-            fabric.backward(loss)
             _guard(training, state, losses, loss, batch)
             rate = training.optimizer.param_groups[0]["lr"]
             _update(training, state)
@@ -59,15 +59,32 @@ def train(training: Training, loader: Iterator[list[Any]], state: Progress, stop
             state.seconds = before + time.monotonic() - begun
             at_end = state.iteration == training.iterations
             if at_end or state.iteration % training.log_iterations == 0:
-                values = {name: float(value.detach()) for name, value in losses.items()}
+                values = {name: float(value) for name, value in losses.items()}
                 state.log.append({"iteration": state.iteration, "learning_rate": rate, **values})
-            bar.update(state.iteration, f"loss {float(loss.detach()):.3f}")
+            bar.update(state.iteration, f"loss {float(loss):.3f}")
             if in_any_process(fabric, bool(stop)):
                 save(training, state)
                 name = stop.name or "a signal to another process"
                 raise Stopped(f"{name}: saved after iteration {state.iteration:,}; --resume goes on")
             if at_end or state.iteration % training.checkpoint_iterations == 0:
                 save(training, state)
+
+
+def _forward_and_backward(training: Training, batch: list[Any]) -> dict[str, Tensor]:
+    """Gradients of the mean loss over the parts of a batch; returns the mean of each loss.
+
+    A part's losses are means over its images and regions, so parts of equal size count alike, as the devices
+    of a batch do.
+    """
+    total: dict[str, Tensor] = {}
+    parts = parts_of(batch, training.accumulation_steps)
+    for number, part in enumerate(parts, start=1):
+        with training.fabric.no_backward_sync(training.step_model, enabled=number < len(parts)):
+            losses = training.step_model(part)
+            training.fabric.backward(torch.stack(list(losses.values())).sum() / len(parts))
+        for name, value in losses.items():
+            total[name] = total.get(name, 0.0) + value.detach() / len(parts)
+    return total
 
 
 def in_any_process(fabric: Fabric, flag: bool) -> bool:
@@ -82,9 +99,9 @@ def _guard(
     training: Training, state: Progress, losses: dict[str, Tensor], loss: Tensor, batch: list[Any]
 ) -> None:
     """Stop before the update if it would spoil the weights."""
-    if math.isfinite(float(loss.detach())) and _gradient_is_finite(training):
+    if math.isfinite(float(loss)) and _gradient_is_finite(training):
         return
-    parts = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in losses.items())
+    parts = ", ".join(f"{name} {float(value):.4g}" for name, value in losses.items())
     images = ", ".join(str(entry["image_id"]) for entry in batch)
     last = newest_step(training.folder)
     saved = (

@@ -20,7 +20,8 @@ from bench.core.provenance import package_versions
 class Progress:
     """What a checkpoint must bring back besides tensors.
 
-    `skipped` counts updates that fp16's loss scaler left out, `commits` the commits this run was trained by.
+    `skipped` counts updates that fp16's loss scaler left out; `commits` and `machines` are those that this
+    run was trained by: on another processor, or with other threads, sums come out otherwise.
     """
 
     iteration: int = 0
@@ -28,6 +29,7 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     commits: list[str] = field(default_factory=list)
+    machines: list[str] = field(default_factory=list)
     log: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -49,6 +51,7 @@ class Training:
     weights_key: str
     seed: int
     iterations: int
+    accumulation_steps: int
     checkpoint_iterations: int
     log_iterations: int
 
@@ -101,6 +104,7 @@ def _to_checkpoint(training: Training, state: Progress) -> checkpoints.Checkpoin
             "scaler": training.scaler.state_dict() if training.scaler else {},
             "skipped": [state.skipped, state.skipped_in_a_row],
             "commits": state.commits,
+            "machines": state.machines,
             "software": package_versions(),
         },
     )
@@ -141,5 +145,6 @@ def _from_checkpoint(training: Training, found: checkpoints.Checkpoint) -> Progr
         skipped=state["skipped"][0],
         skipped_in_a_row=state["skipped"][1],
         commits=state["commits"],
+        machines=state["machines"],
         log=state["log"],
     )

@@ -1,0 +1,107 @@
+"""The splits of a set in VOC layout: which there are, and the image ids that each lists."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import BenchError, DataError
+from bench.core.paths import safe_name
+
+
+@dataclass(frozen=True)
+class Split:
+    """One `ImageSets/Main/<name>.txt` below `folder`."""
+
+    folder: Path
+    name: str
+
+    @property
+    def label(self) -> str:
+        """`VOC2007/trainval`."""
+        return f"{self.folder.name}/{self.name}"
+
+    @property
+    def file(self) -> Path:
+        """The list of its images."""
+        return self.folder / "ImageSets" / "Main" / f"{self.name}.txt"
+
+
+def find_splits(root: Path, train: tuple[str, ...], test: str) -> tuple[tuple[Split, ...], Split, bool]:
+    """The splits to train and to test on, and whether `root` is a single folder and no devkit.
+
+    Args:
+        root: A VOCdevkit, a folder that holds one, or one folder in VOC layout.
+        train: Splits of a devkit, "VOC2007/trainval". A single folder has its own.
+        test: Split of a devkit.
+
+    Raises:
+        DataError: neither is there; every missing file.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected a VOCdevkit or one folder in VOC layout")
+    if (root / "ImageSets").is_dir():
+        return *_splits_of_folder(root), True
+    if (root / "VOCdevkit").is_dir():
+        root = root / "VOCdevkit"
+    if not (root / test.split("/")[0]).is_dir():
+        raise DataError(
+            f"{root}: neither a VOCdevkit (no {test.split('/')[0]} in it) nor one folder in VOC layout "
+            "(no ImageSets in it)"
+        )
+    splits = [Split(root / label.split("/")[0], label.split("/")[1]) for label in (*train, test)]
+    missing = [split for split in splits if not split.file.is_file()]
+    if missing:
+        raise DataError.of([f"{split.file}: missing" for split in missing])
+    return tuple(splits[:-1]), splits[-1], False
+
+
+def _splits_of_folder(root: Path) -> tuple[tuple[Split, ...], Split]:
+    names = {path.stem for path in (root / "ImageSets" / "Main").glob("*.txt")}
+    for train, test in (("trainval", "test"), ("train", "test"), ("train", "val")):
+        if {train, test} <= names:
+            return (Split(root, train),), Split(root, test)
+    raise DataError(
+        f"{root}/ImageSets/Main: has neither (trainval or train) with test, nor train with val; "
+        f"found {', '.join(sorted(names)) or 'nothing'}"
+    )
+
+
+def read_split(split: Split) -> tuple[list[str], list[str]]:
+    """The ids that can be used, and every problem of the list, a line each."""
+    try:
+        lines = read_lines(split.file)
+    except DataError as error:
+        return [], list(error.problems)
+    ids, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        where = f"{split.file}, line {number}"
+        columns = line.split()
+        if len(columns) != 1:
+            what = "empty" if not columns else f"{line[:80]!r} has several columns"
+            problems.append(f"{where}: {what}; expected one image id a line")
+        try:
+            ids += [safe_name(name, f"{where}: image id") for name in columns[:1]]
+        except BenchError as error:
+            problems.append(str(error))
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    problems += [f"{split.file}: {name} is listed twice" for name in twice]
+    if len(lines) < 2:
+        # NumPy's loadtxt makes no list of a single line, and Detectron2 stops on what it makes.
+        problems.append(f"{split.file}: lists {len(lines)} images; expected two or more, one id a line")
+    return list(dict.fromkeys(ids)), problems
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}") from None

@@ -1,0 +1,242 @@
+"""What a trial will take, said before it starts: memory counted, time from one real step on this machine."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from bench.core import checkpoint
+from bench.core.errors import EngineError
+from bench.core.log import say
+from transfer.api import Estimate, Job
+from transfer.data.voc import VocDataset, VocImage
+from transfer.engines.detectron2.loader import to_dicts, voc_data
+from transfer.engines.detectron2.model import build_detector
+from transfer.engines.detectron2.repairs import load_detectron2
+from transfer.protocols.detection import DetectionProtocol
+
+load_detectron2()
+
+from detectron2.config import CfgNode  # noqa: E402
+from detectron2.data import DatasetMapper  # noqa: E402
+from detectron2.data.transforms import ResizeShortestEdge  # noqa: E402
+from detectron2.solver import build_optimizer  # noqa: E402
+from detectron2.utils.events import EventStorage  # noqa: E402
+
+_BYTES_A_PARAMETER = 12
+"""Weights, gradients and momentum, fp32 each."""
+
+_TIMED_PIXELS = 1_200_000
+"""Two images at full size, which are seconds on a CPU; small ones are timed in the batch they come in."""
+
+_POOLED_CHANNELS = {"c4": 1024, "fpn": 256}
+
+
+def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
+    """Memory and time of a trial.
+
+    Args:
+        job: The trial.
+        cfg: Its config.
+        fabric: One device, with the precision of the trial.
+
+    Raises:
+        EngineError: one image is too much for this device.
+    """
+    data, solver = voc_data(job), job.protocol.solver
+    cfg = _for_one_process(cfg)
+    model, _ = build_detector(cfg, None, seed=0)
+    on_device = solver.images_per_batch // job.num_devices
+    memory = training_bytes(
+        model,
+        job.protocol,
+        num_images=on_device // solver.accumulation_steps,
+        size=largest_size([image for image in data.train if image.objects], cfg),
+    )
+    say("Timing a step on this machine.")
+    try:
+        times = _time(
+            model,
+            cfg,
+            fabric,
+            data,
+            num_images=on_device // solver.accumulation_steps,
+            channels_last=job.protocol.run.channels_last,
+        )
+    except torch.OutOfMemoryError as error:
+        raise EngineError(f"one image is too much for the memory of this device: {error}") from error
+    update = on_device * times.train_image + times.update
+    # Precise batch norm is a forward pass, a third of a step.
+    train = solver.iterations * update + solver.precise_bn_iterations * on_device * times.train_image / 3
+    state_bytes = _checkpoint_bytes(model)
+    weights_bytes = 0 if job.weights is None else sum(array.nbytes for array in job.weights.tensors.values())
+    return Estimate(
+        memory_bytes=memory,
+        train_seconds=train,
+        test_seconds=len(data.test) / job.num_devices * times.test_image,
+        disk_bytes=(checkpoint.KEEP + 1) * state_bytes + weights_bytes,
+        basis=f"an image took {times.train_image:.2g} s to train on, {times.test_image:.2g} s to test on",
+    )
+
+
+def _for_one_process(cfg: CfgNode) -> CfgNode:
+    """The config with plain BN for norms that would wait for other processes."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    for node in (cfg.MODEL.RESNETS, cfg.MODEL.FPN):
+        if node.NORM in ("SyncBN", "naiveSyncBN"):
+            node.NORM = "BN"
+    return cfg
+
+
+def largest_size(images: list[VocImage], cfg: CfgNode) -> tuple[int, int]:
+    """(height, width) in pixels of the largest batch there can be: with its images' largest sides."""
+    short, long = max(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN
+    sizes = [ResizeShortestEdge.get_output_shape(image.height, image.width, short, long) for image in images]
+    # Wide and tall images are not in one batch, where aspect ratios are grouped.
+    groups: list[list[tuple[int, int]]] = [[], []]
+    for height, width in sizes:
+        groups[int(cfg.DATALOADER.ASPECT_RATIO_GROUPING and width <= height)].append((height, width))
+    batches = [tuple(max(sides) for sides in zip(*group, strict=True)) for group in groups if group]
+    height, width = max(batches, key=lambda batch: batch[0] * batch[1])
+    return height, width
+
+
+def training_bytes(
+    model: nn.Module, protocol: DetectionProtocol, *, num_images: int, size: tuple[int, int]
+) -> int:
+    """Bytes of one device at the fullest moment of a step, counted on a model without values.
+
+    What autograd keeps for the backward pass, the gradient of the largest of it, and the parameters with
+    gradient and momentum. What the RPN and the losses compute beside that is small.
+
+    Args:
+        model: The detector; a copy of it is used.
+        protocol: Tells regions and precision.
+        num_images: In one pass.
+        size: (height, width) of the batch, in pixels.
+    """
+    empty: Any = copy.deepcopy(model).to("meta").train()
+    variant = "fpn" if protocol.model.is_fpn else "c4"
+    side = protocol.model.roi_pool_resolution
+    regions = num_images * protocol.model.roi_batch_per_image
+    divisor = max(empty.backbone.size_divisibility, 1)
+    height, width = (-(-length // divisor) * divisor for length in size)
+
+    def lower() -> None:
+        features = empty.backbone(torch.empty(num_images, 3, height, width, device="meta"))
+        generator = empty.proposal_generator
+        generator.rpn_head([features[name] for name in generator.in_features])
+
+    def upper() -> None:
+        pooled = torch.empty(
+            regions, _POOLED_CHANNELS[variant], side, side, device="meta", requires_grad=True
+        )
+        heads = empty.roi_heads
+        value = heads.box_head(pooled) if variant == "fpn" else heads.res5(pooled).mean(dim=[2, 3])
+        heads.box_predictor(value)
+
+    fixed = {tensor.untyped_storage()._cdata for tensor in (*empty.parameters(), *empty.buffers())}
+    kept = [*_kept_bytes(lower, fixed), *_kept_bytes(upper, fixed)]
+    # Halved was measured: with bf16 the peak of a whole step is 0.51 of that with fp32.
+    activations = (sum(kept) + max(kept)) / (1 if protocol.solver.precision == "fp32" else 2)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return int(activations) + _BYTES_A_PARAMETER * parameters
+
+
+def _kept_bytes(forward: Callable[[], None], fixed: set[int]) -> list[int]:
+    """Sizes of what autograd keeps of a forward pass, each storage once, those in `fixed` left out."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
+    return [tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in fixed]
+
+
+def _checkpoint_bytes(model: nn.Module) -> int:
+    momentum = list(model.parameters())
+    return sum(int(tensor.nbytes) for tensor in (*momentum, *model.state_dict().values()))
+
+
+@dataclass(frozen=True)
+class _Times:
+    """Seconds: of one image in a training step, of an update, of one image in the test."""
+
+    train_image: float
+    update: float
+    test_image: float
+
+
+def _time(
+    model: nn.Module,
+    cfg: CfgNode,
+    fabric: Fabric,
+    data: VocDataset,
+    *,
+    num_images: int,
+    channels_last: bool,
+) -> _Times:
+    """A real step on training images and a real test of a test image, all of middling size."""
+    sizes = np.array(cfg.INPUT.MIN_SIZE_TRAIN, np.float64)
+    cfg = cfg.clone()
+    cfg.defrost()
+    # The cost goes with the area.
+    cfg.INPUT.MIN_SIZE_TRAIN = (round(float(np.sqrt((sizes**2).mean()))),)
+    train = _middling(to_dicts(tuple(image for image in data.train if image.objects), with_objects=True))
+    test = _middling(to_dicts(data.test, with_objects=False))
+    batch = [DatasetMapper(cfg, is_train=True)(train)]
+    batch *= max(1, min(num_images, _TIMED_PIXELS // batch[0]["image"][0].numel()))
+    test_input = DatasetMapper(cfg, is_train=False)(test)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    model.to(fabric.device)
+    optimizer = build_optimizer(cfg, model)
+    step_model, step_optimizer = fabric.setup(model, optimizer)
+
+    def step() -> None:
+        fabric.backward(torch.stack(list(step_model(batch).values())).sum())
+
+    def update() -> None:
+        step_optimizer.step()
+        step_optimizer.zero_grad()
+
+    with EventStorage():
+        step_model.train()
+        step_seconds, update_seconds = _best_of(fabric, step), _best_of(fabric, update, repeats=1)
+    model.eval()
+    with torch.no_grad():
+        test_image = _best_of(fabric, lambda: model([test_input]))
+    return _Times(step_seconds / len(batch), update_seconds, test_image)
+
+
+def _middling(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    return sorted(entries, key=lambda entry: entry["height"] * entry["width"])[len(entries) // 2]
+
+
+def _best_of(fabric: Fabric, work: Callable[[], Any], *, repeats: int = 2) -> float:
+    """Seconds of the faster of some calls; the first on a GPU chooses its kernels and is slow."""
+    seconds = []
+    for _ in range(repeats + (fabric.device.type == "cuda")):
+        _wait(fabric)
+        begun = time.perf_counter()
+        work()
+        _wait(fabric)
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
+
+
+def _wait(fabric: Fabric) -> None:
+    if fabric.device.type == "cuda":
+        torch.cuda.synchronize(fabric.device)
