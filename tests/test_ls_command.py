@@ -13,6 +13,7 @@ from bench.commands import _text
 from bench.commands._text import printable, rows
 from bench.commands.ls import command
 from bench.core.card import InputSpec
+from bench.core.paths import CONFIGS
 from transfer.adapters.layout import STANDARD_INPUT
 from transfer.adapters.layouts import LAYOUTS
 
@@ -52,6 +53,16 @@ def test_json() -> None:
         assert [tuple(place["container"]) for place in value["places"]] == [
             place.container for place in layout.places
         ]
+
+
+def test_every_protocol_with_its_published_numbers() -> None:
+    values = {value["slug"]: value for value in json.loads(run("protocols", "--json"))}
+    assert sorted(values) == sorted(path.stem for path in (CONFIGS / "transfer").glob("*.toml"))
+    assert values["voc0712-r50c4-24k"]["num_published"] > 100
+    assert values["voc0712-r50fpn-24k"]["num_published"] == 0
+    text = run("protocols")
+    assert all(slug in text for slug in values)
+    assert "run the baselines" in text
 
 
 @pytest.mark.parametrize("width", [80, 120])

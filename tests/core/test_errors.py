@@ -49,6 +49,8 @@ def test_many_problems_keep_the_class_and_end_in_the_hint() -> None:
     error = errors.DataError.of(["a: bad"] * 30, hint="Mend them.")
     assert type(error) is errors.DataError
     assert str(error).splitlines()[-1] == "Mend them."
+    assert error.problems == ("a: bad",) * 30
+    assert errors.DataError("one").problems == ("one",)
 
 
 def edited(name: str, num: int, draw: random.Random) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from bench.core import atomic
 from bench.core.errors import StoreError
 from bench.core.records import Record
-from bench.core.store import Store
+from bench.core.store import Attachment, Store
 from tests.helpers.records import make_record, make_trials
 
 NUM_WRITERS = 8
@@ -53,6 +54,27 @@ def test_the_same_result_twice_changes_nothing(store: Store) -> None:
     before = tree(store)
     store.add(make_record(created="2027-01-01T00:00:00+00:00"))
     assert tree(store) == before
+
+
+def test_a_file_beside_a_record_is_there_before_it_and_has_its_content_in_its_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, boxes = make_record(), Attachment(".boxes", b"boxes", "ab" * 32)
+    path = store.attachment_path(record, boxes.sha256, boxes.suffix)
+    real = atomic.create_bytes
+
+    def seen(place: Path, data: bytes) -> None:
+        assert path.read_bytes() == b"boxes"
+        real(place, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "create_bytes", seen)
+        store.add(record, boxes)
+    # Another result of the same id is refused, and its file takes nobody's place.
+    with pytest.raises(StoreError):
+        store.add(make_record(ap=1.0), Attachment(".boxes", b"other", "cd" * 32))
+    assert path.read_bytes() == b"boxes"
+    assert store.scan().records == [record] and not store.scan().left_out
 
 
 def test_another_result_of_one_id_is_an_error_that_shows_both(store: Store) -> None:

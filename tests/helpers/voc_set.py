@@ -1,5 +1,6 @@
 """A small set in VOC layout, made by the generator, and a way to spoil a copy of it."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,16 @@ def make_voc(root: Path, *, train: int = 6, test: int = 3, size_px: int = 96) ->
 def copy_of(voc: Path, target: Path) -> Path:
     shutil.copytree(voc, target)
     return target
+
+
+def make_devkit(voc: Path, root: Path) -> Path:
+    """A VOCdevkit whose VOC2007 and VOC2012 are copies of a set, with every object renamed to a dog."""
+    for year in ("VOC2007", "VOC2012"):
+        folder = copy_of(voc, root / "VOCdevkit" / year)
+        (folder / "classes.txt").unlink()
+        for path in (folder / "Annotations").glob("*.xml"):
+            path.write_text(re.sub("<name>[a-z]+</name>", "<name>dog</name>", path.read_text()))
+    return root / "VOCdevkit"
 
 
 def first_id(voc: Path, split: str) -> str:

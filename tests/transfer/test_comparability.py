@@ -88,3 +88,57 @@ def test_stand_ins_for_synchronised_norms() -> None:
     assert fit(protocol(), ONE).model.norm == "BN"
     assert fit(protocol(), Devices(2, 0)).model.norm == "naiveSyncBN"
     assert fit(protocol("model.norm='FrozenBN'"), ONE).model.norm == "FrozenBN"
+
+
+def test_the_schedule_follows_the_batch() -> None:
+    """As facebookresearch/moco issue 11 has it: 8 images, 0.01, twice the iterations."""
+    solver = fit(protocol(), ONE, Wishes(images_per_batch=8)).solver
+    assert (solver.images_per_batch, solver.learning_rate) == (8, 0.01)
+    assert (solver.iterations, solver.steps, solver.warmup_iterations) == (48000, (36000, 44000), 200)
+    more = fit(protocol(), ONE, Wishes(images_per_batch=32)).solver
+    assert (more.learning_rate, more.iterations, more.steps) == (0.04, 12000, (9000, 11000))
+    for name in ("momentum", "weight_decay", "gamma", "warmup_factor", "precise_bn_iterations"):
+        assert getattr(solver, name) == getattr(protocol().solver, name)
+    assert fit(protocol(), EIGHT, Wishes(images_per_batch=16)) == protocol()
+
+
+def test_a_scaled_batch_and_accumulation_are_substitutions_that_name_every_field() -> None:
+    fitted = fit(protocol(), ONE, Wishes(images_per_batch=8, accumulation_steps=2))
+    found, departures = judge(protocol(), protocol(), fitted, data_departures=(), smoke_file=None)
+    assert found == "substituted"
+    names = {line.partition(":")[0] for line in departures}
+    assert names == {
+        "model.norm",
+        *(
+            f"solver.{name}"
+            for name in (
+                "accumulation_steps",
+                "images_per_batch",
+                "iterations",
+                "learning_rate",
+                "steps",
+                "warmup_iterations",
+            )
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("wishes", "devices", "words"),
+    [
+        (Wishes(accumulation_steps=3), ONE, "does not divide"),
+        (Wishes(accumulation_steps=4), EIGHT, "does not divide"),
+        (Wishes(accumulation_steps=16), ONE, "two images"),
+        (Wishes(images_per_batch=12), EIGHT, "does not divide"),
+        (Wishes(images_per_batch=1), ONE, "two images"),
+    ],
+)
+def test_parts_that_batch_norm_cannot_take_are_refused(wishes: Wishes, devices: Devices, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        fit(protocol(), devices, wishes)
+
+
+def test_a_schedule_that_does_not_scale_is_refused() -> None:
+    short = protocol("solver.iterations=6", "solver.steps=[4, 5]")
+    with pytest.raises(UsageError, match="--batch-size 96"):
+        fit(short, ONE, Wishes(images_per_batch=96))

@@ -11,6 +11,7 @@ from bench.core.errors import (
     BenchError,
     ConfigError,
     DataError,
+    DiskError,
     DivergedError,
     Stopped,
     StoreError,
@@ -18,7 +19,7 @@ from bench.core.errors import (
     WeightsError,
 )
 from bench.core.paths import CONFIGS
-from bench.core.store import Store
+from bench.core.store import Attachment, Store
 from tests.helpers.engine import StandIn, options, voc_det
 from transfer.api import Job, Output
 from transfer.data.voc import VOC_CLASSES, VocDataset
@@ -194,6 +195,82 @@ def test_a_failed_trial_leaves_no_record(tmp_path: Path, voc: Path) -> None:
     assert not Store(tmp_path / "results").scan().records
 
 
+class FailsOn(StandIn):
+    """Fails for some seeds, once each."""
+
+    def __init__(self, *seeds: int) -> None:
+        super().__init__()
+        self.failing = set(seeds)
+
+    def __call__(self, job: Job) -> Output:
+        output = super().__call__(job)
+        if job.seed in self.failing:
+            self.failing.remove(job.seed)
+            raise DivergedError(f"seed {job.seed} diverged")
+        return output
+
+
+def test_a_failed_seed_does_not_lose_the_others(tmp_path: Path, voc: Path) -> None:
+    engine = FailsOn(0, 2)
+    asked = options(tmp_path, voc, seeds=(0, 1, 2, 3))
+    with pytest.raises(DivergedError) as caught:
+        execute(make_plan(voc_det(), asked), engine)
+    assert "seed 0 diverged" in str(caught.value) and "seed 2 diverged" in str(caught.value)
+    assert "2 failed, 2 recorded" in str(caught.value)
+    assert [job.seed for job in engine.jobs] == [0, 1, 2, 3]
+    assert sorted(record.seed for record in Store(tmp_path / "results").scan().records) == [1, 3]
+
+    again = execute(make_plan(voc_det(), replace(asked, resume=True)), engine)
+    assert [job.seed for job in engine.jobs[4:]] == [0, 2]
+    assert [record.seed for record in again] == [0, 1, 2, 3]
+
+
+def test_a_full_disk_ends_all_seeds(tmp_path: Path, voc: Path) -> None:
+    engine = StandIn(error=DiskError("runs: the disk is full"))
+    with pytest.raises(DiskError):
+        execute(make_plan(voc_det(), options(tmp_path, voc, seeds=(0, 1))), engine)
+    assert len(engine.jobs) == 1
+
+
+def test_a_started_seed_stops_all_before_any_trains(tmp_path: Path, voc: Path) -> None:
+    plan = make_plan(voc_det(), options(tmp_path, voc, seeds=(0, 1)))
+    (plan.run_dir(1) / "checkpoints").mkdir(parents=True)
+    engine = StandIn()
+    with pytest.raises(UsageError, match="seed-1"):
+        execute(plan, engine)
+    assert engine.jobs == []
+
+
+def test_predictions_are_kept_beside_the_record(tmp_path: Path, voc: Path) -> None:
+    class WithPredictions(StandIn):
+        def __call__(self, job: Job) -> Output:
+            return replace(super().__call__(job), predictions=Attachment(".txt", b"boxes", "ab" * 32))
+
+    (record,) = execute(make_plan(voc_det(), options(tmp_path, voc)), WithPredictions())
+    kept = record.details["predictions"]
+    path = Store(tmp_path / "results").attachment_path(record, kept["sha256"], kept["suffix"])
+    assert path.read_bytes() == b"boxes"
+    scan = Store(tmp_path / "results").scan()
+    assert scan.records == [record] and not scan.left_out
+
+
+@pytest.mark.usefixtures("published_data")
+def test_a_missing_image_makes_the_published_set_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = voc_det()
+    full = task.load_data(tmp_path, task.load_protocol(CONFIGS / "transfer" / "voc0712-r50c4-24k.toml", ()))
+    counts = {**full.split_counts, "VOC2012/trainval": 11539}
+    monkeypatch.setattr(
+        type(task),
+        "load_data",
+        lambda self, root, protocol, decode=False: replace(full, split_counts=counts),
+    )
+    plan = make_plan(task, options(tmp_path, tmp_path, smoke=False, num_devices=8))
+    assert plan.status == "custom"
+    assert "data: VOC2012/trainval: 11,539 images (protocol: 11,540)" in plan.departures
+
+
 def test_the_area_rule_needs_objects_of_every_class(tmp_path: Path, voc: Path) -> None:
     """The engine's area rule is nan for a class without objects: refused before anything trains."""
     with pytest.raises(DataError, match="area rule"):
@@ -212,6 +289,8 @@ def test_the_area_rule_needs_objects_of_every_class(tmp_path: Path, voc: Path) -
         ({"checkpoint": "nowhere.pth", "name": "a/b"}, UsageError),
         ({"data": Path("nowhere")}, BenchError),
         ({"num_devices": 3}, UsageError),
+        ({"accumulate": 3}, UsageError),
+        ({"batch_size": 1}, UsageError),
         ({"results": Path(__file__)}, StoreError),
         ({"results": Path(__file__) / "below"}, StoreError),
         ({"overrides": ("data.train=['VOC2007']",)}, ConfigError),

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 from xml.etree.ElementTree import Element
 
-from bench.core.errors import BenchError, DataError, did_you_mean
+from bench.core.errors import MAX_PROBLEMS_SHOWN, BenchError, DataError, did_you_mean
+from bench.core.paths import file_size
 from bench.core.safe_xml import MAX_BYTES, parse_xml
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 MAX_OBJECTS = 10_000
+MAX_SHOWN = 80
+"""Characters of a wrong value in a message."""
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,7}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,7}(\.[0-9]{1,18})?")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -55,52 +63,75 @@ def read_annotation(path: Path, image_id: str, classes: Sequence[str], *, for_te
         DataError: every fault of this file, in `problems`.
     """
     try:
-        data = path.read_bytes()
+        # Asked first: a pipe would be waited for without end.
+        size = file_size(path)
+        data = path.read_bytes() if size <= MAX_BYTES else b""
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path}: {len(data):,} bytes; an annotation has at most {MAX_BYTES:,}")
+    if size > MAX_BYTES:
+        raise DataError(f"{path}: {size:,} bytes; an annotation has at most {MAX_BYTES:,}")
     root = parse_xml(data, str(path))
     elements = root.findall("object")
     if len(elements) > MAX_OBJECTS:
         raise DataError(f"{path}: {len(elements):,} objects; expected at most {MAX_OBJECTS:,}")
-    problems: list[str] = []
-    width, height = 0, 0
-    try:
-        _check_frame(root, path, image_id, elements)
-        width, height = _size(root, path)
-    except BenchError as error:
-        problems.append(str(error))
+    faults = _Faults()
+    faults.problems += _frame_problems(root, path, image_id)
+    bounds = faults.tried(_size, root, path) or (0, 0)
     objects = []
     for number, element in enumerate(elements, start=1):
         where = f"{path}, object {number}"
+        found = _read_object(element, where, classes, bounds, for_test=for_test, faults=faults)
+        if found is not None:
+            objects.append(found)
+    if faults.problems:
+        raise DataError.of(faults.problems)
+    return Annotation(*bounds, tuple(objects), hashlib.sha256(data).digest())
+
+
+class _Faults:
+    """The problems of a file so far."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def tried(self, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | None:
+        """What `read` gives, or None and one problem more."""
         try:
-            objects.append(_read_object(element, where, classes, width, height, for_test))
+            return read(*arguments, **named)
         except BenchError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError.of(problems)
-    return Annotation(width, height, tuple(objects), hashlib.sha256(data).digest())
+            self.problems.append(str(error))
+            return None
 
 
-def _check_frame(root: Element, path: Path, image_id: str, objects: list[Element]) -> None:
+def _frame_problems(root: Element, path: Path, image_id: str) -> Iterator[str]:
     """Hold what is around the objects against what other readers would make of it."""
     if root.tag != "annotation":
-        raise DataError(f"{path}: its root is <{root.tag}>; expected <annotation>")
-    # A box that is not where it is looked for would be left out without a word.
-    boxes = sum(_plain_tag(element) == "bndbox" for element in root.iter())
-    inside = sum(_plain_tag(element) == "bndbox" for item in objects for element in item.iter())
-    if boxes != inside:
-        raise DataError(
-            f"{path}: {boxes - inside} <bndbox> outside of an <object> below <annotation>; expected none"
-        )
-    name = _optional(root, "filename", str(path))
+        yield f"{path}: its root is {_short(root.tag)!r}; expected <annotation>"
+    # An object or a box that is not where it is looked for would be left out without a word.
+    for tag, places in (("object", ("object",)), ("bndbox", ("object/bndbox", "object/part/bndbox"))):
+        num_there = sum(_plain_tag(element) == tag for element in root.iter())
+        num_read = sum(len(root.findall(place)) for place in places)
+        if num_there != num_read:
+            yield (
+                f"{path}: {num_there - num_read} <{tag}> in another place or spelling than "
+                f"{' or '.join(f'annotation/{place}' for place in places)}"
+            )
+    try:
+        name = _optional(root, "filename", str(path))
+    except DataError as error:
+        yield str(error)
+        return
     if name is not None and name != image_id and name.rpartition(".")[0] != image_id:
-        raise DataError(f"{path}: <filename> is {name!r}; expected that of {image_id}")
+        yield f"{path}: <filename> is {_short(name)!r}; expected that of {image_id}"
 
 
 def _plain_tag(element: Element) -> str:
     return str(element.tag).rpartition("}")[2].lower()
+
+
+def _short(text: str) -> str:
+    """Text of a file for a message: a stranger's file may hold a megabyte of it."""
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def _size(root: Element, path: Path) -> tuple[int, int]:
@@ -111,42 +142,75 @@ def _size(root: Element, path: Path) -> tuple[int, int]:
     for key in ("width", "height"):
         text = _required(size[0], key, f"{path}, size")
         if not _INTEGER.fullmatch(text) or int(text) < 1:
-            raise DataError(f"{path}: <{key}> is {text!r}; expected a whole number of pixels")
+            raise DataError(f"{path}: <{key}> is {_short(text)!r}; expected a whole number of pixels")
         values.append(int(text))
     return values[0], values[1]
 
 
 def _read_object(
-    element: Element, where: str, classes: Sequence[str], width: int, height: int, for_test: bool
-) -> VocObject:
+    element: Element,
+    where: str,
+    classes: Sequence[str],
+    bounds: tuple[int, int],
+    *,
+    for_test: bool,
+    faults: _Faults,
+) -> VocObject | None:
+    before = len(faults.problems)
+    # A near name takes time to find, and nobody reads a thousand of them.
+    suggest = before < MAX_PROBLEMS_SHOWN
+    label = faults.tried(_class_index, element, where, classes, suggest=suggest)
+    difficult = faults.tried(_flag, element, "difficult", where, needed=for_test)
+    faults.tried(_flag, element, "truncated", where, needed=for_test)
+    faults.tried(_pose, element, where, needed=for_test)
+    box = faults.tried(_box, element, where, bounds, whole=for_test)
+    if len(faults.problems) > before or label is None or difficult is None or box is None:
+        return None
+    return VocObject(label, box, difficult)
+
+
+def _class_index(element: Element, where: str, classes: Sequence[str], *, suggest: bool) -> int:
     name = _required(element, "name", where)
     if name not in classes:
-        raise DataError(f"{where}: unknown class {name!r}.{did_you_mean(name, classes)}")
-    flags = {key: _flag(element, key, where, needed=for_test) for key in ("difficult", "truncated")}
-    if for_test and _optional(element, "pose", where) is None:
+        near = did_you_mean(name, classes) if suggest else ""
+        raise DataError(f"{where}: unknown class {_short(name)!r}.{near}")
+    return classes.index(name)
+
+
+def _pose(element: Element, where: str, *, needed: bool) -> None:
+    if _optional(element, "pose", where) is None and needed:
         raise DataError(f"{where}: no <pose>; the evaluation reads it")
+
+
+def _box(
+    element: Element, where: str, bounds: tuple[int, int], *, whole: bool
+) -> tuple[float, float, float, float]:
     boxes = element.findall("bndbox")
     if len(boxes) != 1:
         raise DataError(f"{where}: {len(boxes)} <bndbox>; expected one")
-    xmin, ymin, xmax, ymax = (_coordinate(boxes[0], key, where, for_test) for key in _CORNERS)
-    box = f"[{xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}]"
+    xmin, ymin, xmax, ymax = (_coordinate(boxes[0], key, where, whole) for key in _CORNERS)
+    box = f"[{', '.join(map(_number, (xmin, ymin, xmax, ymax)))}]"
     if xmin > xmax or ymin > ymax:
         raise DataError(f"{where}: the box {box} is empty; expected xmin <= xmax and ymin <= ymax")
     if xmin < 1 or ymin < 1:
         raise DataError(f"{where}: the box {box} starts outside the image; pixels count from 1")
-    for axis, value, limit in (("xmax", xmax, width), ("ymax", ymax, height)):
+    for axis, value, limit in zip(("xmax", "ymax"), (xmax, ymax), bounds, strict=True):
         if limit and value > limit:
-            raise DataError(f"{where}: {axis} {value:g} exceeds the image's {limit}")
-    return VocObject(classes.index(name), (xmin, ymin, xmax, ymax), flags["difficult"])
+            raise DataError(f"{where}: {axis} {_number(value)} exceeds the image's {limit}")
+    return xmin, ymin, xmax, ymax
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else str(value)
 
 
 def _optional(element: Element, key: str, where: str) -> str | None:
-    """The text below an element, None where it is not there or empty; twice is a fault."""
-    found = element.findall(key)
+    """The text below an element, None where it is not there or empty; twice is a fault, in any spelling."""
+    found = [child for child in element if _plain_tag(child) == key]
     if not found:
         return None
-    if len(found) > 1 or len(found[0]):
-        what = f"{len(found)} <{key}>" if len(found) > 1 else f"<{key}> holds other elements"
+    if len(found) > 1 or found[0].tag != key or len(found[0]):
+        what = f"{len(found)} <{key}>" if len(found) > 1 else f"<{key}> in another spelling, or not plain"
         raise DataError(f"{where}: {what}; expected one with plain text")
     return (found[0].text or "").strip() or None
 
@@ -163,14 +227,14 @@ def _flag(element: Element, key: str, where: str, *, needed: bool) -> bool:
     if text is None and needed:
         raise DataError(f"{where}: no <{key}>; the evaluation reads it")
     if text not in ("0", "1", None):
-        raise DataError(f"{where}: <{key}> is {text!r}; expected 0 or 1")
+        raise DataError(f"{where}: <{key}> is {_short(text)!r}; expected 0 or 1")
     return text == "1"
 
 
 def _coordinate(box: Element, key: str, where: str, whole: bool) -> float:
     text = _required(box, key, where)
     if whole and not _INTEGER.fullmatch(text):
-        raise DataError(f"{where}: {key} is {text!r}; the evaluation takes whole numbers alone")
+        raise DataError(f"{where}: {key} is {_short(text)!r}; the evaluation takes whole numbers alone")
     if not _NUMBER.fullmatch(text):
-        raise DataError(f"{where}: {key} is {text!r}; expected a number of pixels")
+        raise DataError(f"{where}: {key} is {_short(text)!r}; expected a number of pixels")
     return float(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import DataError
-from tests.helpers.voc_set import annotation, copy_of, edit, first_id
+from tests.helpers.voc_set import annotation, copy_of, edit, first_id, make_devkit
 from transfer.data.voc import VOC_CLASSES, VocDataset, read_voc
 
 TRAIN, TEST = ("VOC2007/trainval", "VOC2012/trainval"), "VOC2007/test"
@@ -29,11 +29,7 @@ def test_reads_a_folder_of_its_own_classes(voc: Path) -> None:
 
 
 def test_reads_a_devkit(voc: Path, tmp_path: Path) -> None:
-    for year in ("VOC2007", "VOC2012"):
-        folder = copy_of(voc, tmp_path / "VOCdevkit" / year)
-        (folder / "classes.txt").unlink()
-        for path in (folder / "Annotations").glob("*.xml"):
-            path.write_text(re.sub("<name>[a-z]+</name>", "<name>dog</name>", path.read_text()))
+    make_devkit(voc, tmp_path)
     for root in (tmp_path, tmp_path / "VOCdevkit"):
         data = read(root)
         assert data.classes == VOC_CLASSES

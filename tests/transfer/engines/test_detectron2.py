@@ -42,8 +42,16 @@ TOY = (
 )
 
 
-def make_job(tmp_path: Path, voc: Path, *overrides: str, checkpoint: str = "random", **changes: Any) -> Job:
-    plan = make_plan(voc_det(), options(tmp_path, voc, checkpoint=checkpoint, overrides=(*TOY, *overrides)))
+def make_job(
+    tmp_path: Path,
+    voc: Path,
+    *overrides: str,
+    checkpoint: str = "random",
+    protocol: str = "voc0712-r50c4-24k",
+    **changes: Any,
+) -> Job:
+    asked = options(tmp_path, voc, checkpoint=checkpoint, protocol=protocol, overrides=(*TOY, *overrides))
+    plan = make_plan(voc_det(), asked)
     job = Job(
         protocol=plan.protocol,
         data=plan.data,
@@ -210,6 +218,34 @@ def test_a_signal_during_the_test_is_heard(
         with pytest.raises(Stopped):
             run(replace(job, resume=True))
     assert run(replace(job, resume=True)).metrics == expected.metrics
+
+
+def test_precise_bn_comes_before_the_test_and_the_rule_is_the_protocols(
+    straight: tuple[Job, Output], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, expected = straight
+    protocol = job.protocol.model_copy(
+        update={"metric": job.protocol.metric.model_copy(update={"ap_rule": "area"})}
+    )
+    calls: list[Any] = []
+
+    def precise(*arguments: Any, **values: Any) -> None:
+        calls.append((values["num_batches"], values["num_parts"]))
+
+    def seen(*arguments: Any, **values: Any) -> Any:
+        calls.append("detect")
+        return detect(*arguments, **values)
+
+    def measured(truth: Any, found: Any, rule: Any) -> Any:
+        calls.append(rule)
+        return measure(truth, found, "voc07_11point")
+
+    monkeypatch.setattr("transfer.engines.detectron2.engine.precise_bn", precise)
+    monkeypatch.setattr("transfer.engines.detectron2.engine.detect", seen)
+    monkeypatch.setattr("transfer.engines.detectron2.engine.measure", measured)
+    output = run(replace(job, protocol=protocol, resume=True))
+    assert calls == [(2, 1), "detect", "area"]
+    assert output.predictions != expected.predictions, "the statistics make a difference"
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(

@@ -1,0 +1,84 @@
+"""The YAML and the `.pkl` of a run train in stock Detectron2, by its own trainer, with one import of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.voc_set import make_devkit
+from tests.transfer.engines.test_detectron2 import make_job, run
+
+# What a user writes, but for the lines that shrink it to a test; nothing else of ours is imported.
+SCRIPT = """
+import json, sys
+from transfer.engines.detectron2 import extra_norm_head
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import get_cfg
+from detectron2.engine import DefaultTrainer
+from detectron2.evaluation import PascalVOCDetectionEvaluator
+
+class Trainer(DefaultTrainer):
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+        return PascalVOCDetectionEvaluator(dataset_name)
+
+cfg = get_cfg()
+cfg.merge_from_file(sys.argv[1])
+cfg.OUTPUT_DIR = sys.argv[2]
+cfg.DATALOADER.NUM_WORKERS = 0
+seen = []
+log = DetectionCheckpointer._log_incompatible_keys
+DetectionCheckpointer._log_incompatible_keys = lambda self, keys: (seen.append(keys), log(self, keys))
+trainer = Trainer(cfg)
+trainer.resume_or_load(resume=False)
+trainer.train()
+(keys,) = seen
+print(json.dumps({"result": trainer._last_eval_results["bbox"], "iterations": trainer.iter,
+                  "head": type(trainer.model.roi_heads).__name__,
+                  "extra_norm": hasattr(trainer.model.roi_heads, "res5") and
+                  hasattr(trainer.model.roi_heads.res5, "norm"),
+                  "missing": keys.missing_keys, "unexpected": keys.unexpected_keys}))
+"""
+
+
+@pytest.mark.parametrize("slug", ["voc0712-r50c4-24k", "voc0712-r50fpn-24k"])
+def test_a_stock_trainer_trains_from_our_files(
+    tmp_path: Path, voc: Path, checkpoint: Path, slug: str
+) -> None:
+    devkit = make_devkit(voc, tmp_path)
+    anchors = ["model.anchor_sizes_px=[32, 32, 64, 64, 64]"] if "fpn" in slug else []
+    job = make_job(
+        tmp_path, devkit, "solver.precision='fp32'", *anchors, checkpoint=str(checkpoint), protocol=slug
+    )
+    ours = run(job)
+    assert ours.details["verified"]["largest_feature_difference"] == 0.0
+    assert ("roi_heads.res5.norm" in ours.details["verified"]["new_layers"]) == ("c4" in slug)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            SCRIPT,
+            str(job.run_dir / "detectron2.yaml"),
+            str(tmp_path / "out"),
+        ],
+        env={**os.environ, "DETECTRON2_DATASETS": str(devkit)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["iterations"] == 6
+    assert found["head"] == ("Res5ROIHeadsExtraNorm" if "c4" in slug else "StandardROIHeads")
+    assert found["extra_norm"] == ("c4" in slug)
+    assert found["unexpected"] == []
+    new = ("proposal_generator.", "roi_heads.box", "roi_heads.res5.norm.", "backbone.fpn_")
+    assert [key for key in found["missing"] if not key.startswith(new)] == []
+    assert found["result"].keys() == ours.metrics.keys()
