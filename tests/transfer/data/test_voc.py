@@ -132,6 +132,15 @@ def lines(split: str, change: Callable[[list[str]], list[str]]) -> Callable[[Pat
     return spoil
 
 
+def split_bytes(split: str, data: bytes) -> Callable[[Path], str]:
+    def spoil(root: Path) -> str:
+        path = root / "ImageSets" / "Main" / f"{split}.txt"
+        path.write_bytes(data)
+        return path.name
+
+    return spoil
+
+
 def remove(folder: str, suffix: str) -> Callable[[Path], str]:
     def spoil(root: Path) -> str:
         path = root / folder / f"{first_id(root, 'test')}{suffix}"
@@ -193,6 +202,8 @@ FAULTS: dict[str, Callable[[Path], str]] = {
     "missing image": remove("JPEGImages", ".jpg"),
     "empty image": content("JPEGImages", ".jpg", b""),
     "text for an image": content("JPEGImages", ".jpg", b"no picture at all"),
+    "single line": lines("test", lambda ids: ids[:1]),
+    "split in Latin-1": split_bytes("trainval", "année\nx\n".encode("latin-1")),
     "flag column": lines("test", lambda ids: [f"{name} 1" for name in ids]),
     "empty line": lines("test", lambda ids: [*ids, ""]),
     "empty split": lines("test", lambda ids: []),

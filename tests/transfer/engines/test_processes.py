@@ -54,13 +54,13 @@ def all_gone(group: int) -> bool:
 
 def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path, voc: Path) -> None:
     """One signal to the parent alone: all save at one iteration, exit 75; resumed, the end is the same."""
-    straight = subprocess.run(
-        command(voc, tmp_path / "a", "--devices", "2"), capture_output=True, text=True, timeout=300
-    )
+    two = ("--devices", "2", "--accumulate", "2", "--set", "solver.images_per_batch=4")
+    straight = subprocess.run(command(voc, tmp_path / "a", *two), capture_output=True, text=True, timeout=300)
     assert straight.returncode == 0, straight.stderr
     assert "naiveSyncBN" in straight.stderr
+    assert "4 images in 2 parts" in straight.stderr
 
-    often = [*command(voc, tmp_path / "b", "--devices", "2"), "--set", "run.checkpoint_iterations=1"]
+    often = [*command(voc, tmp_path / "b", *two), "--set", "run.checkpoint_iterations=1"]
     process = start(often)
     wait_for_a_checkpoint(process, tmp_path / "b")
     process.send_signal(signal.SIGTERM)
