@@ -80,12 +80,16 @@ class Estimate:
 
     Attributes:
         memory_bytes: Of one device at its fullest.
+        memory_by_accumulation: The same, were the batch taken in so many parts.
+        device_bytes: What a device has for tensors, or None for a CPU.
         train_seconds, test_seconds: Of one trial, input not counted.
         disk_bytes: In the run folder at its fullest.
         basis: What was measured or counted, for a person.
     """
 
     memory_bytes: int
+    memory_by_accumulation: dict[int, int]
+    device_bytes: int | None
     train_seconds: float
     test_seconds: float
     disk_bytes: int

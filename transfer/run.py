@@ -169,6 +169,9 @@ def execute(plan: Plan, engine: Engine | None = None) -> list[Record]:
     """
     store = Store(plan.options.results)
     records = {seed: _recorded(plan, seed, store) for seed in plan.options.seeds}
+    for seed, record in records.items():
+        if record is not None:
+            say(f"Seed {seed}: recorded already in {store.path(plan.card.name, record.task, record.id)}")
     todo = [seed for seed, record in records.items() if record is None]
     started = [plan.run_dir(seed) for seed in todo if (plan.run_dir(seed) / "checkpoints").exists()]
     if started and not plan.options.resume:
@@ -188,6 +191,12 @@ def execute(plan: Plan, engine: Engine | None = None) -> list[Record]:
     return [record for record in records.values() if record is not None]
 
 
+def pending(plan: Plan) -> list[int]:
+    """The seeds that have no record yet."""
+    store = Store(plan.options.results)
+    return [seed for seed in plan.options.seeds if _recorded(plan, seed, store) is None]
+
+
 def _failure(failed: dict[int, BenchError], *, num_done: int) -> BenchError:
     """The error of the first failed trial, which has its exit code, and what became of the others."""
     first = next(iter(failed.values()))
@@ -202,10 +211,7 @@ def _failure(failed: dict[int, BenchError], *, num_done: int) -> BenchError:
 def _recorded(plan: Plan, seed: int, store: Store) -> Record | None:
     spec = plan.task.spec
     id_ = record_id(plan.card.key, spec.name, spec.version, plan.identity, seed)
-    there = store.find(plan.card.name, spec.name, id_)
-    if there is not None:
-        say(f"Seed {seed}: recorded already in {store.path(plan.card.name, spec.name, id_)}")
-    return there
+    return store.find(plan.card.name, spec.name, id_)
 
 
 def _trial(plan: Plan, seed: int, store: Store, engine: Engine | None) -> Record:

@@ -10,7 +10,7 @@ import click
 from bench.commands._common import training_options, weights_options
 
 if TYPE_CHECKING:
-    from transfer.api import Task
+    from transfer.api import Estimate, Task
     from transfer.run import Plan
 
 
@@ -85,7 +85,7 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
     """Plan, say the plan, execute it, print what came out."""
     from bench.core import atomic
     from bench.core.log import say
-    from transfer.run import Options, execute, make_plan
+    from transfer.run import Options, execute, make_plan, pending
 
     if data is None:
         from bench.synth.embedded import DEFAULT_ROOT, embedded_data
@@ -95,8 +95,11 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
             return
         data = task.embedded_data(embedded_data())
     plan = make_plan(task, Options(data=data, **values))
-    for line in (*plan.lines(), *_estimate(plan)):
+    for line in plan.lines():
         say(line)
+    if todo := pending(plan):
+        for line in _estimate(plan, todo[0]):
+            say(line)
     if dry_run:
         say(f"Dry run: would write {plan.run_dir(plan.options.seeds[0]).parent}; nothing was written.")
         return
@@ -110,18 +113,29 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
         click.echo(f"{record.weights.name}  seed {record.seed}  {numbers}  [{record.protocol.status}]")
 
 
-def _estimate(plan: Plan) -> list[str]:
+def _estimate(plan: Plan, seed: int) -> list[str]:
     """What a trial will take, from a step on this machine."""
     from bench.commands._text import bytes_text, duration_text
     from transfer.engines import load_engine
 
-    found = load_engine(plan.task.spec.engine).estimate_job(plan.job(plan.options.seeds[0]))
+    found = load_engine(plan.task.spec.engine).estimate_job(plan.job(seed))
     train, test = duration_text(found.train_seconds), duration_text(found.test_seconds)
     return [
-        f"Memory    about {bytes_text(found.memory_bytes)} a device, counted",
+        f"Memory    about {bytes_text(found.memory_bytes)} a device, counted{_fits(found)}",
         f"Time      about {train} to train and {test} to test a seed, if the input keeps up: {found.basis}",
         f"Disk      {bytes_text(found.disk_bytes)} a seed in {plan.options.out}",
     ]
+
+
+def _fits(found: Estimate) -> str:
+    """Whether a device has that much, and by which --accumulate it would be enough."""
+    from bench.commands._text import bytes_text
+
+    if found.device_bytes is None or found.memory_bytes < found.device_bytes:
+        return ""
+    parts = [count for count, need in found.memory_by_accumulation.items() if need < found.device_bytes]
+    mend = f"--accumulate {parts[0]} needs less" if parts else "no --accumulate makes it fit"
+    return f"; it has {bytes_text(found.device_bytes)}: {mend}"
 
 
 HELP = """Fine-tune and test weights in a real engine; keep a record of each trial.

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.commands.transfer import _fits
 from bench.core.card import InputSpec
 from bench.core.config import load_config
 from bench.core.paths import CONFIGS
 from tests.transfer.engines.test_detectron2 import make_job, run
 from transfer.adapters.detectron2_config import detectron2_config
+from transfer.api import Estimate
 from transfer.comparability import Devices, Wishes, fit
 from transfer.data.voc import VocImage
 from transfer.engines import load_engine
@@ -81,6 +83,29 @@ def test_time_is_of_the_order_of_a_run(tmp_path: Path, voc: Path) -> None:
     assert not (tmp_path / "run").exists() or found.disk_bytes > 0
     written = sum(path.stat().st_size for path in job.run_dir.rglob("*") if path.is_file())
     assert written <= found.disk_bytes * 1.01
+
+
+def estimate_of(gib: float, device: float | None, **by_accumulation: float) -> Estimate:
+    by = {int(name[1:]): int(value * GIB) for name, value in by_accumulation.items()}
+    room = None if device is None else int(device * GIB)
+    return Estimate(int(gib * GIB), by, room, 1.0, 1.0, 1, "")
+
+
+def test_a_device_that_is_too_small_is_told_what_helps() -> None:
+    parts = {"x1": 63.0, "x2": 32.0, "x4": 16.5, "x8": 8.0}
+    assert _fits(estimate_of(63, None, **parts)) == ""
+    assert _fits(estimate_of(63, 79, **parts)) == ""
+    assert "23.0 GiB: --accumulate 4 " in _fits(estimate_of(63, 23, **parts))
+    assert "no --accumulate" in _fits(estimate_of(63, 7, **parts))
+
+
+def test_memory_is_told_for_each_way_of_taking_the_batch(tmp_path: Path, voc: Path) -> None:
+    job = make_job(tmp_path, voc, "solver.images_per_batch=4")
+    found = load_engine("detectron2").estimate_job(job)
+    assert list(found.memory_by_accumulation) == [1, 2]
+    assert found.memory_by_accumulation[1] == found.memory_bytes > found.memory_by_accumulation[2]
+    frozen = make_job(tmp_path, voc, "model.norm='FrozenBN'", "solver.accumulation_steps=2")
+    assert load_engine("detectron2").estimate_job(frozen).memory_bytes > 0
 
 
 def test_an_estimate_leaves_no_trace(tmp_path: Path, voc: Path) -> None:

@@ -34,6 +34,9 @@ from detectron2.utils.events import EventStorage  # noqa: E402
 _BYTES_A_PARAMETER = 12
 """Weights, gradients and momentum, fp32 each."""
 
+_BYTES_OF_CUDA = 2**30
+"""Kept back for CUDA's context and the workspaces of its libraries."""
+
 _TIMED_PIXELS = 1_200_000
 """Two images at full size, which are seconds on a CPU; small ones are timed in the batch they come in."""
 
@@ -55,12 +58,13 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
     cfg = _for_one_process(cfg)
     model, _ = build_detector(cfg, None, seed=0)
     on_device = solver.images_per_batch // job.num_devices
-    memory = training_bytes(
-        model,
-        job.protocol,
-        num_images=on_device // solver.accumulation_steps,
-        size=largest_size([image for image in data.train if image.objects], cfg),
-    )
+    size = largest_size([image for image in data.train if image.objects], cfg)
+    memory = {
+        parts: training_bytes(model, job.protocol, num_images=on_device // parts, size=size)
+        for parts in range(1, on_device + 1)
+        if parts == solver.accumulation_steps
+        or (on_device % parts == 0 and solver.images_per_batch // parts > 1)
+    }
     say("Timing a step on this machine.")
     try:
         times = _time(
@@ -79,7 +83,9 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
     state_bytes = _checkpoint_bytes(model)
     weights_bytes = 0 if job.weights is None else sum(array.nbytes for array in job.weights.tensors.values())
     return Estimate(
-        memory_bytes=memory,
+        memory_bytes=memory[solver.accumulation_steps],
+        memory_by_accumulation=memory,
+        device_bytes=_device_bytes(fabric),
         train_seconds=train,
         test_seconds=len(data.test) / job.num_devices * times.test_image,
         disk_bytes=(checkpoint.KEEP + 1) * state_bytes + weights_bytes,
@@ -163,6 +169,12 @@ def _kept_bytes(forward: Callable[[], None], fixed: set[int]) -> list[int]:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         forward()
     return [tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in fixed]
+
+
+def _device_bytes(fabric: Fabric) -> int | None:
+    if fabric.device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(fabric.device).total_memory) - _BYTES_OF_CUDA
 
 
 def _checkpoint_bytes(model: nn.Module) -> int:
