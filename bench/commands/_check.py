@@ -65,7 +65,8 @@ def check(task: Task, folder: Path, *, decode: bool, as_json: bool) -> None:
         else:
             for problem in error.problems:
                 click.echo(printable(problem))
-        raise DataError(f"{folder}: {len(error.problems):,} faults; nothing can be trained on it") from None
+        count = f"{len(error.problems):,} {'fault' if len(error.problems) == 1 else 'faults'}"
+        raise DataError(f"{folder}: {count}; nothing can be trained on it") from None
     stamp, departures = task.stamp_data(data), task.data_departures(data, protocol)
     if as_json:
         facts: dict[str, Any] = {"folder": str(folder), "faults": [], "departures": list(departures)}

@@ -146,8 +146,11 @@ def read_voc(
     if not problems and not any(image.objects for image in images[:num_train]):
         problems.append(f"{root}: no training image has an object; there is nothing to train on")
     if problems:
-        count = f"{len(problems):,} problems, in {num_bad:,} of {len(todo):,} images"
-        hint = f'{root}: {count}. Nothing was trained; "bench data check voc {root}" lists all.'
+        count = f"{len(problems):,} {'fault' if len(problems) == 1 else 'faults'}"
+        hint = (
+            f"{root}: {count}, in {num_bad:,} of {len(todo):,} images. Nothing was trained; "
+            f'"bench data check voc {root}" lists all.'
+        )
         raise DataError.of(problems, hint=hint)
     return VocDataset(
         name="VOCdevkit" if not single else root.resolve().name,

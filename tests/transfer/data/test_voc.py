@@ -258,7 +258,7 @@ def test_all_faults_are_reported_together(voc: Path, tmp_path: Path) -> None:
     text = str(error.value)
     assert annotation(root, "test").name in text
     assert annotation(root, "trainval").name in text
-    assert "2 problems" in text and "2 of 9 images" in text
+    assert "2 faults" in text and "2 of 9 images" in text
     assert len(error.value.problems) == 2
 
 
