@@ -129,8 +129,8 @@ class Task(ABC):
         """Refuse an input spec that the engine cannot serve. Raises WeightsError."""
 
     @abstractmethod
-    def load_data(self, root: Path, protocol: DetectionProtocol, *, decode: bool = False) -> Any:
-        """Read and check the data before anything trains; `decode`: every pixel, too.
+    def load_data(self, root: Path, protocol: DetectionProtocol) -> Any:
+        """Read and check the data, every pixel, before anything trains.
 
         Raises DataError with every problem.
         """
@@ -141,7 +141,7 @@ class Task(ABC):
 
     @abstractmethod
     def data_departures(self, data: Any, protocol: DetectionProtocol) -> tuple[str, ...]:
-        """In what this is not the data set the published numbers were made on; empty where it is."""
+        """In what this differs from the published data set, as far as can be told."""
 
     @abstractmethod
     def embedded_data(self, root: Path) -> Path:

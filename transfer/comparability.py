@@ -88,15 +88,16 @@ def scaled(protocol: DetectionProtocol, images_per_batch: int) -> DetectionProto
             protocol,
             "solver",
             images_per_batch=images_per_batch,
-            learning_rate=solver.learning_rate * ratio,
+            learning_rate=solver.learning_rate * images_per_batch / solver.images_per_batch,
             iterations=round(solver.iterations / ratio),
             steps=tuple(round(step / ratio) for step in solver.steps),
             warmup_iterations=round(solver.warmup_iterations / ratio),
         )
     except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "schedule"
         raise UsageError(
-            f"--batch-size {images_per_batch}: the schedule of {protocol.slug} does not scale to it: "
-            f"{error.errors()[0]['msg']}"
+            f"--batch-size {images_per_batch}: {protocol.slug} does not scale to it: {field}: {first['msg']}"
         ) from None
 
 
@@ -113,8 +114,8 @@ def _check(protocol: DetectionProtocol, devices: Devices) -> None:
     norm = protocol.model.norm
     if norm != "FrozenBN" and images // parts < 2:
         raise UsageError(
-            f"{images} images in {parts} parts: batch norm takes its statistics from a part; expected at "
-            "least two images in each"
+            f"--batch-size {images}, --accumulate {parts}: batch norm takes its statistics from one image "
+            "at a time; expected at least two"
         )
     if norm == "BN" and count > 1:
         raise UsageError(
@@ -146,13 +147,13 @@ def judge(
         data_departures: In what the data set that is used is not the one of `base`.
         smoke_file: The smoke twin's file name, if `base` is one.
     """
-    custom = _differences(changed, base)
-    custom += [f"data: {line}" for line in data_departures]
-    if smoke_file:
-        custom.insert(0, f"smoke: the toy sizes of configs/smoke/{smoke_file}")
-    stand_ins = _differences(fitted, changed)
-    status: Status = "custom" if custom else "substituted" if stand_ins else "exact"
-    return status, (*custom, *stand_ins)
+    lines = [f"smoke: the toy sizes of configs/smoke/{smoke_file}"] if smoke_file else []
+    lines += [f"data: {line}" for line in data_departures]
+    custom = bool(lines or _differences(changed, base))
+    lines += _differences(fitted, base)
+    # What was set by hand and then undone by a stand-in (--set precision, --precision) departs from nothing.
+    status: Status = "exact" if not lines else "custom" if custom else "substituted"
+    return status, tuple(lines)
 
 
 def _differences(now: DetectionProtocol, then: DetectionProtocol) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,44 +169,55 @@ def execute(plan: Plan, engine: Engine | None = None) -> list[Record]:
         BenchError: of the first trial that failed, with a line for each other.
     """
     store = Store(plan.options.results)
-    records = {seed: _recorded(plan, seed, store) for seed in plan.options.seeds}
-    for seed, record in records.items():
-        if record is not None:
-            say(f"Seed {seed}: recorded already in {store.path(plan.card.name, record.task, record.id)}")
-    todo = [seed for seed, record in records.items() if record is None]
-    started = [plan.run_dir(seed) for seed in todo if (plan.run_dir(seed) / "checkpoints").exists()]
-    if started and not plan.options.resume:
-        raise UsageError(f"{started[0]}: holds a run. --resume goes on with it; another --out starts anew.")
-    failed: dict[int, BenchError] = {}
-    for seed in todo:
+    todo = pending(plan)
+    failed: dict[int, Exception] = {}
+    for seed in plan.options.seeds:
+        if seed not in todo:
+            say(f"Seed {seed}: recorded already")
+            continue
         try:
-            records[seed] = _trial(plan, seed, store, engine)
+            _trial(plan, seed, store, engine)
         except (Stopped, DiskError, StoreError):
             raise  # the next trial would meet the same
-        except BenchError as error:
-            failed[seed] = error
-            if len(todo) > 1:
-                say(f"Seed {seed} failed: {error}")
+        except Exception as error:
+            if len(todo) == 1:
+                raise
+            say(f"Seed {seed} failed: {error}")
+            failed[seed] = _without_frames(error)
+            gc.collect()
+    records = [_recorded(plan, seed, store) for seed in plan.options.seeds]
+    done = [record for record in records if record is not None]
     if failed:
-        raise _failure(failed, num_done=sum(record is not None for record in records.values()))
-    return [record for record in records.values() if record is not None]
+        raise _failure(failed, num_done=len(done))
+    return done
 
 
 def pending(plan: Plan) -> list[int]:
-    """The seeds that have no record yet."""
+    """The seeds that have no record yet.
+
+    Raises:
+        UsageError: a run folder of one holds an unfinished run and `resume` was not asked for.
+    """
     store = Store(plan.options.results)
-    return [seed for seed in plan.options.seeds if _recorded(plan, seed, store) is None]
+    todo = [seed for seed in plan.options.seeds if _recorded(plan, seed, store) is None]
+    started = [plan.run_dir(seed) for seed in todo if (plan.run_dir(seed) / "checkpoints").exists()]
+    if started and not plan.options.resume:
+        raise UsageError(f"{started[0]}: holds a run. --resume goes on with it; another --out starts anew.")
+    return todo
 
 
-def _failure(failed: dict[int, BenchError], *, num_done: int) -> BenchError:
-    """The error of the first failed trial, which has its exit code, and what became of the others."""
+def _without_frames(error: Exception) -> Exception:
+    """The error alone: its frames hold the model and the optimiser of a trial that is over."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _failure(failed: dict[int, Exception], *, num_done: int) -> Exception:
+    """An error with the exit code of the first trial that failed, and what became of the others."""
+    lines = [f"seed {seed}: {error or type(error).__name__}" for seed, error in failed.items()]
+    lines.append(f"{len(failed)} failed, {num_done} recorded; --resume tries again")
     first = next(iter(failed.values()))
-    if len(failed) + num_done == 1:
-        return first
-    lines = [f"seed {seed}: {error}" for seed, error in failed.items()]
-    return type(first)(
-        "\n".join([*lines, f"{len(failed)} failed, {num_done} recorded; --resume tries again"])
-    )
+    return type(first).of(lines) if isinstance(first, BenchError) else RuntimeError("\n".join(lines))
 
 
 def _recorded(plan: Plan, seed: int, store: Store) -> Record | None:

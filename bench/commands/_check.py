@@ -22,31 +22,36 @@ def layouts() -> dict[str, Task]:
     return found
 
 
-def check_command(layout: str) -> click.Command | None:
-    """The subcommand for a layout, or None if no task reads it."""
-    task = layouts().get(layout)
-    if task is None:
-        return None
+def check_command(layout: str) -> click.Command:
+    """The subcommand for a layout.
+
+    Raises:
+        UsageError: no task reads it; the nearest name is suggested.
+    """
+    from bench.core.errors import UsageError, did_you_mean
+
+    known = layouts()
+    if layout not in known:
+        near = did_you_mean(layout, list(known))
+        raise UsageError(f"unknown layout {layout!r}.{near} Known: {', '.join(known)}")
+    task = known[layout]
 
     @click.argument("folder", type=click.Path(path_type=Path))
-    @click.option(
-        "--headers-only", is_flag=True, help="Read the headers of images alone, as a transfer does; faster."
-    )
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-    def run(folder: Path, headers_only: bool, as_json: bool) -> None:
-        check(task, folder, decode=not headers_only, as_json=as_json)
+    def run(folder: Path, as_json: bool) -> None:
+        check(task, folder, as_json=as_json)
 
     text = (
         f"Check a data set for {task.spec.name}: splits, every annotation, every image.\n\n"
         "All faults are listed, each with its file and object, and the exit code is 4. A set without fault "
         "is described: counts, what sets it apart from the published one, notes.\n\n\b\nExamples:\n"
-        f"  bench data check {layout} DIR\n  bench data check {layout} DIR --headers-only --json"
+        f"  bench data check {layout} DIR\n  bench data check {layout} DIR --json"
     )
     params: list[click.Parameter] = list(reversed(run.__click_params__))  # type: ignore[attr-defined]
     return click.Command(layout, callback=run, params=params, help=text, short_help=f"For {task.spec.name}.")
 
 
-def check(task: Task, folder: Path, *, decode: bool, as_json: bool) -> None:
+def check(task: Task, folder: Path, *, as_json: bool) -> None:
     """Read a set as the task would, and print what was found.
 
     Raises:
@@ -58,7 +63,7 @@ def check(task: Task, folder: Path, *, decode: bool, as_json: bool) -> None:
 
     protocol = task.load_protocol(CONFIGS / "transfer" / f"{task.spec.default_protocol}.toml", ())
     try:
-        data = task.load_data(folder, protocol, decode=decode)
+        data = task.load_data(folder, protocol)
     except DataError as error:
         if as_json:
             echo_json({"folder": str(folder), "faults": list(error.problems)})
@@ -70,20 +75,17 @@ def check(task: Task, folder: Path, *, decode: bool, as_json: bool) -> None:
     stamp, departures = task.stamp_data(data), task.data_departures(data, protocol)
     if as_json:
         facts: dict[str, Any] = {"folder": str(folder), "faults": [], "departures": list(departures)}
-        echo_json({**facts, **stamp.model_dump(mode="json"), "pixels_decoded": decode})
+        echo_json({**facts, **stamp.model_dump(mode="json")})
         return
-    for line in _report(task, folder, stamp, departures, decode=decode):
+    for line in _report(task, folder, stamp, departures):
         click.echo(line)
 
 
-def _report(
-    task: Task, folder: Path, stamp: DataStamp, departures: tuple[str, ...], *, decode: bool
-) -> list[str]:
+def _report(task: Task, folder: Path, stamp: DataStamp, departures: tuple[str, ...]) -> list[str]:
     from bench.commands._text import rows, terminal_width
 
     counts = ", ".join(f"{count:,} {role}" for role, count in stamp.counts.items())
     facts = [("images", counts), ("classes", f"{len(stamp.classes)}: {', '.join(stamp.classes)}")]
-    facts.append(("pixels", "every image decoded" if decode else "headers alone were read"))
     facts.append(("fingerprint", stamp.fingerprint))
     facts += [("note", note) for note in stamp.notes]
     if departures:

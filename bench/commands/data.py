@@ -167,7 +167,7 @@ class CheckGroup(click.Group):
         return sorted(layouts())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The check of a layout, or None."""
+        """The check of a layout; an unknown name is an error that suggests the nearest."""
         from bench.commands._check import check_command
 
         return check_command(cmd_name)

@@ -97,9 +97,12 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
     plan = make_plan(task, Options(data=data, **values))
     for line in plan.lines():
         say(line)
-    if todo := pending(plan):
-        for line in _estimate(plan, todo[0]):
-            say(line)
+    todo = pending(plan)
+    for line in _estimate(plan, todo[0]) if todo else []:
+        say(line)
+    if dry_run and not todo:
+        say("Dry run: every seed is recorded already; nothing would be trained.")
+        return
     if dry_run:
         say(f"Dry run: would write {plan.run_dir(plan.options.seeds[0]).parent}; nothing was written.")
         return

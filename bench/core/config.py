@@ -144,7 +144,10 @@ def _problem(model: type[BaseModel], where: str, item: ErrorDetails) -> str:
         return f"{where}: {place}{_key(key)}: unknown key.{did_you_mean(key, known)}"
     if item["type"] == "missing":
         return f"{where}: {place}{_key(key)}: this key is missing"
-    return f"{where}: {place}{_key(key)}: {item['msg']}, found {_short(repr(item['input']))}"
+    message = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], dict):  # a rule over several keys, which the message names
+        return f"{where}: {place}{_key(key)}: {message}"
+    return f"{where}: {place}{_key(key)}: {message}, found {_short(repr(item['input']))}"
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:

@@ -63,6 +63,21 @@ def file_size(path: Path) -> int:
     return info.st_size
 
 
+def read_bounded(path: Path, max_bytes: int, *, error: type[BenchError] = DataError) -> bytes:
+    """The content of a regular file that a stranger may have made.
+
+    Raises:
+        error: it cannot be read, is a pipe or a folder, or is larger than `max_bytes`.
+    """
+    try:
+        size = file_size(path)
+        if size > max_bytes:
+            raise error(f"{path}: {size:,} bytes; a file of this kind has at most {max_bytes:,}")
+        return path.read_bytes()
+    except OSError as cause:
+        raise error(f"{path}: cannot be read: {cause.strerror}") from None
+
+
 def as_text(name: str) -> str:
     """A name or argument of the system as text that can be written down; a stray byte is `\\xff`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -17,6 +17,9 @@ from bench.core.errors import StoreError
 
 SCHEMA_VERSION: Final = 1
 
+MACHINE: Final = "machine"
+"""The key of `details` under which stands what may be another on another machine."""
+
 Status = Literal["exact", "substituted", "custom"]
 """exact: every field as published. substituted: a documented stand-in, named in `departures`, e.g. plain
 BN on one device for SyncBN. custom: anything else; never in one column with published rows."""
@@ -99,7 +102,7 @@ class Record(_Frozen):
 
     def result(self) -> dict[str, Any]:
         """Everything but time, machine and command: what must be equal for two records to be one result."""
-        return self.model_dump(mode="json", exclude={"provenance"})
+        return self.model_dump(mode="json", exclude={"provenance": True, "details": {MACHINE}})
 
 
 def record_id(weights: str, task: str, task_version: int, identity: str, seed: int) -> str:

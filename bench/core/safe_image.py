@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from bench.core.errors import DataError
+from bench.core.paths import read_bounded
 
 MAX_BYTES = 256 * 1024**2
 MAX_PIXELS = 89_478_485
@@ -50,13 +51,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         DataError: unreadable, or refused for one of the reasons above; the message names the file.
     """
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path}: {size:,} bytes; an image has at most {MAX_BYTES:,}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    data = read_bounded(path, MAX_BYTES)
     return decode_image(data, str(path))
 
 
@@ -80,18 +75,6 @@ def decode_image(data: bytes, where: str) -> npt.NDArray[np.uint8]:
         rgb = rgb.transpose(turn)
     pixels: npt.NDArray[np.uint8] = np.array(rgb, dtype=np.uint8)
     return pixels
-
-
-def image_size(data: bytes, where: str) -> tuple[int, int]:
-    """Width and height in pixels as `decode_image` would give them, from the header alone.
-
-    Raises:
-        DataError: not an image we read, or refused for what its header says. That all of its pixels are
-            there is known only after decoding.
-    """
-    image = _open(data, where)
-    width, height = image.size
-    return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
 
 
 def _open(data: bytes, where: str) -> Image.Image:

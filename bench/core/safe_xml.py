@@ -9,7 +9,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from bench.core.errors import BenchError, DataError
-from bench.core.paths import file_size
+from bench.core.paths import read_bounded
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
@@ -22,13 +22,7 @@ def read_xml(path: Path, *, error: type[BenchError] = DataError) -> Element:
     Raises:
         error: unreadable, above 1 MiB, a DOCTYPE, nested deeper than 16, above 200,000 elements, not XML.
     """
-    try:
-        size = file_size(path)
-        if size > MAX_BYTES:
-            raise error(f"{path}: {size:,} bytes; an annotation has at most {MAX_BYTES:,}")
-        data = path.read_bytes()
-    except OSError as cause:
-        raise error(f"{path}: cannot be read: {cause.strerror}") from None
+    data = read_bounded(path, MAX_BYTES, error=error)
     return parse_xml(data, str(path), error=error)
 
 

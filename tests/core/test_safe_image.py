@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from bench.core.errors import DataError
-from bench.core.safe_image import decode_image, image_size, read_image
+from bench.core.safe_image import decode_image, read_image
 
 
 def _picture(height: int = 24, width: int = 32) -> np.ndarray:
@@ -149,13 +149,11 @@ def test_exif_orientation_is_applied(turn: int) -> None:
     }[turn]
     pixels = decode_image(data, "turned.png")
     assert np.array_equal(pixels, wanted)
-    assert image_size(data, "turned.png") == (pixels.shape[1], pixels.shape[0])
 
 
 def test_broken_exif_is_ignored() -> None:
     data = _file(_rgb(), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff" + bytes(20))
     assert decode_image(data, "x.jpg").shape == (24, 32, 3)
-    assert image_size(data, "x.jpg") == (32, 24)
 
 
 @pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {})])

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from bench.core.errors import Stopped
 from tests.transfer.engines.test_detectron2 import make_job, run
 from transfer.api import Job
+from transfer.engines import load_engine
 from transfer.engines.detectron2 import train as training_room
 
 pytestmark = [
@@ -66,3 +67,13 @@ def test_a_resumed_run_goes_on(
     assert len(loaded) > 500
     assert all(loaded)
     assert len(losses(stopped)) == 6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_precision_is_estimated(tmp_path: Path, voc: Path, precision: str) -> None:
+    """fp16's loss scaler refuses an update without a step before it."""
+    job = make_job(tmp_path, voc, f"solver.precision='{precision}'")
+    before = torch.cuda.memory_reserved()
+    found = load_engine("detectron2").estimate_job(job)
+    assert found.train_seconds > 0 and found.device_bytes is not None
+    assert torch.cuda.memory_reserved() <= before, "the training that follows needs it"

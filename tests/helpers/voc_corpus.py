@@ -217,7 +217,7 @@ _FILES: dict[str, tuple[str | bytes, str]] = {
     "UTF-32": (GOOD.replace("UTF-8", "UTF-32").encode("utf-32"), "not XML"),
     "one level too deep": (changed(0, "VOC2007", "<d>" * 15 + "</d>" * 15), "nested deeper than 16"),
     "deep": (changed(0, "VOC2007", "<d>" * 140_000 + "</d>" * 140_000), "nested deeper than 16"),
-    "two megabytes": (changed(0, "VOC2007", " " * 2_000_000), "bytes; an annotation has at most"),
+    "two megabytes": (changed(0, "VOC2007", " " * 2_000_000), "bytes; a file of this kind has at most"),
     "one byte too long": (GOOD + " " * (2**20 + 1 - len(GOOD)), "1,048,577 bytes"),
     "10,001 objects": (changed(0, "<segmented>", "<object/>" * 9_998 + "<segmented>"), "10,001 objects"),
     "200,000 elements more": (changed(0, "VOC2007", "<e/>" * 200_000), "more than 200,000 elements"),

@@ -62,7 +62,8 @@ def test_exact_substituted_custom() -> None:
 )
 def test_whatever_is_set_by_hand_is_custom(override: str) -> None:
     assert status(override) == "custom"
-    assert status(override, precision="fp32", devices=EIGHT) == "custom"
+    undone = "solver.precision" in override
+    assert status(override, precision="fp32", devices=EIGHT) == ("exact" if undone else "custom")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +129,9 @@ def test_a_scaled_batch_and_accumulation_are_substitutions_that_name_every_field
     [
         (Wishes(accumulation_steps=3), ONE, "does not divide"),
         (Wishes(accumulation_steps=4), EIGHT, "does not divide"),
-        (Wishes(accumulation_steps=16), ONE, "two images"),
+        (Wishes(accumulation_steps=16), ONE, "at least two"),
         (Wishes(images_per_batch=12), EIGHT, "does not divide"),
-        (Wishes(images_per_batch=1), ONE, "two images"),
+        (Wishes(images_per_batch=1), ONE, "at least two"),
     ],
 )
 def test_parts_that_batch_norm_cannot_take_are_refused(wishes: Wishes, devices: Devices, words: str) -> None:
@@ -138,7 +139,17 @@ def test_parts_that_batch_norm_cannot_take_are_refused(wishes: Wishes, devices: 
         fit(protocol(), devices, wishes)
 
 
+def test_each_field_is_named_once_with_what_was_run_and_what_is_published() -> None:
+    changed = protocol("solver.learning_rate=0.1")
+    fitted = fit(changed, EIGHT, Wishes(images_per_batch=8))
+    status, lines = judge(protocol(), changed, fitted, data_departures=(), smoke_file=None)
+    assert status == "custom"
+    assert [line for line in lines if "learning_rate" in line] == [
+        "solver.learning_rate: 0.05 (protocol: 0.02)"
+    ]
+
+
 def test_a_schedule_that_does_not_scale_is_refused() -> None:
     short = protocol("solver.iterations=6", "solver.steps=[4, 5]")
-    with pytest.raises(UsageError, match="--batch-size 96"):
+    with pytest.raises(UsageError, match=r"--batch-size 96: .*(steps|schedule)"):
         fit(short, ONE, Wishes(images_per_batch=96))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -12,9 +13,12 @@ from click.testing import CliRunner
 
 from bench.commands._check import layouts
 from bench.commands.data import command
-from bench.core.errors import DataError
+from bench.core.errors import DataError, UsageError
+from tests.helpers.engine import options, voc_det
 from tests.helpers.voc_set import annotation, copy_of, edit, first_id, make_devkit
 from transfer.api import TASKS
+from transfer.data.voc import read_voc
+from transfer.run import make_plan
 
 
 def run(*arguments: object) -> tuple[str, BaseException | None]:
@@ -39,7 +43,7 @@ def test_a_good_set(voc: Path) -> None:
     assert "6 train, 3 test" in out
     assert "custom" in out
     values = json.loads(run("voc", voc, "--json")[0])
-    assert values["faults"] == [] and values["pixels_decoded"]
+    assert values["faults"] == []
     assert values["counts"] == {"train": 6, "test": 3}
     assert len(values["fingerprint"]) == 64
 
@@ -92,16 +96,57 @@ def error_count(text: str) -> list[str]:
     return found
 
 
-def test_a_truncated_picture_is_found_unless_headers_are_enough(voc: Path, tmp_path: Path) -> None:
+def test_a_truncated_picture_is_found_by_the_check_and_before_a_transfer(voc: Path, tmp_path: Path) -> None:
     root = copy_of(voc, tmp_path / "set")
-    picture = root / "JPEGImages" / f"{first_id(root, 'trainval')}.jpg"
+    picture = root / "JPEGImages" / f"{first_id(root, 'test')}.jpg"
     picture.write_bytes(picture.read_bytes()[:-400])
     out, error = run("voc", root)
     assert isinstance(error, DataError)
     assert out.startswith(str(picture)) and "truncated" in out
-    out, error = run("voc", root, "--headers-only")
-    assert error is None
-    assert "headers alone" in out
+    with pytest.raises(DataError, match="truncated"):
+        make_plan(voc_det(), options(tmp_path, root))
+
+
+@pytest.mark.parametrize("name", ["JPEGImages/{}.jpg", "Annotations/{}.xml", "ImageSets/Main/test.txt"])
+def test_a_pipe_is_not_waited_for(voc: Path, tmp_path: Path, name: str) -> None:
+    root = copy_of(voc, tmp_path / "set")
+    path = root / name.format(first_id(root, "test"))
+    path.unlink()
+    os.mkfifo(path)
+    out, error = run("voc", root)
+    assert isinstance(error, DataError)
+    assert f"{path}: cannot be read" in out
+
+
+def test_an_unknown_layout_is_an_error_that_names_the_known(voc: Path) -> None:
+    _, error = run("vox", voc)
+    assert isinstance(error, UsageError)
+    assert 'Did you mean "voc"?' in str(error)
+
+
+@pytest.mark.parametrize("name", ["", "ImageSets", "ImageSets/Main"])
+def test_a_folder_that_may_not_be_read_is_named(
+    voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    root = copy_of(voc, tmp_path / "set")
+    closed = root / name
+    real = os.stat, os.listdir
+
+    def stat(path: Any, **values: Any) -> Any:
+        if closed in Path(os.fspath(path)).parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real[0](path, **values)
+
+    def listdir(path: Any) -> list[str]:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real[1](path)
+
+    # As root everything may be read, so the system's answer is made.
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(DataError, match="Permission denied"):
+        read_voc(root, train=("VOC2007/trainval",), test="VOC2007/test")
 
 
 @pytest.mark.parametrize("name", ["Annotations", "JPEGImages"])

@@ -1,6 +1,7 @@
 """Planning and recording a transfer, with a stand-in for the engine."""
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bench.core.errors import (
     DataError,
     DiskError,
     DivergedError,
+    EngineError,
     Stopped,
     StoreError,
     UsageError,
@@ -43,7 +45,7 @@ def published_data(monkeypatch: pytest.MonkeyPatch, voc: Path) -> None:
         test_split=Split(Path("VOC2007"), "test"),
         split_counts={"VOC2007/trainval": 5011, "VOC2012/trainval": 11540, "VOC2007/test": 4952},
     )
-    monkeypatch.setattr(type(task), "load_data", lambda self, root, protocol, decode=False: full)
+    monkeypatch.setattr(type(task), "load_data", lambda self, root, protocol: full)
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +227,40 @@ def test_a_failed_seed_does_not_lose_the_others(tmp_path: Path, voc: Path) -> No
     assert [record.seed for record in again] == [0, 1, 2, 3]
 
 
+def test_a_failed_seed_keeps_nothing_alive(tmp_path: Path, voc: Path) -> None:
+    """What a trial held, a model on a device above all, is gone when the next one starts."""
+
+    class Held:
+        pass
+
+    alive: list[weakref.ref[Held]] = []
+    counts: list[int] = []
+
+    def engine(job: Job) -> Output:
+        counts.append(sum(reference() is not None for reference in alive))
+        held = Held()
+        alive.append(weakref.ref(held))
+        try:
+            raise MemoryError("of the device")
+        except MemoryError as error:
+            raise EngineError(f"seed {job.seed}: too little memory") from error
+
+    with pytest.raises(EngineError, match="3 failed, 0 recorded"):
+        execute(make_plan(voc_det(), options(tmp_path, voc, seeds=(0, 1, 2))), engine)
+    assert counts == [0, 0, 0]
+
+
+def test_a_fault_of_ours_does_not_lose_the_others(tmp_path: Path, voc: Path) -> None:
+    def engine(job: Job) -> Output:
+        if job.seed == 0:
+            raise ZeroDivisionError("by nothing")
+        return StandIn()(job)
+
+    with pytest.raises(RuntimeError, match="by nothing"):
+        execute(make_plan(voc_det(), options(tmp_path, voc, seeds=(0, 1))), engine)
+    assert [record.seed for record in Store(tmp_path / "results").scan().records] == [1]
+
+
 def test_a_full_disk_ends_all_seeds(tmp_path: Path, voc: Path) -> None:
     engine = StandIn(error=DiskError("runs: the disk is full"))
     with pytest.raises(DiskError):
@@ -264,7 +300,7 @@ def test_a_missing_image_makes_the_published_set_another(
     monkeypatch.setattr(
         type(task),
         "load_data",
-        lambda self, root, protocol, decode=False: replace(full, split_counts=counts),
+        lambda self, root, protocol: replace(full, split_counts=counts),
     )
     plan = make_plan(task, options(tmp_path, tmp_path, smoke=False, num_devices=8))
     assert plan.status == "custom"

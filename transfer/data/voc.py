@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.core.errors import BenchError, DataError
-from bench.core.paths import inside, safe_name
-from bench.core.safe_image import decode_image, image_size
+from bench.core.paths import inside, read_bounded, safe_name
+from bench.core.safe_image import MAX_BYTES, decode_image
 from transfer.data.voc_annotation import VocObject, read_annotation
 from transfer.data.voc_splits import Split, find_splits, read_lines, read_split
 from transfer.metrics.detections import Truth
@@ -66,7 +66,7 @@ class VocDataset:
     Attributes:
         name: For records.
         classes: In the order of labels.
-        train, test: Images; those of several training splits one after the other.
+        train, test: Images in the order of their ids.
         train_splits, test_split: Where they came from.
         split_counts: Images of each split by its label.
         notes: Facts that a reader of its numbers must know.
@@ -87,7 +87,7 @@ class VocDataset:
         digest = hashlib.sha256()
         digest.update("\n".join(self.classes).encode())
         for role, images in (("train", self.train), ("test", self.test)):
-            for image in sorted(images, key=lambda item: (item.image_id, item.content_sha256)):
+            for image in images:
                 digest.update(f"\n{role}:{image.image_id}:{image.content_sha256}".encode())
         return digest.hexdigest()
 
@@ -102,17 +102,18 @@ def read_voc(
     *,
     train: tuple[str, ...],
     test: str,
-    decode: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> VocDataset:
-    """Read and check a set.
+    """Read and check a set, every annotation and every pixel.
+
+    Images come in the order of their ids, whatever that of the split files: what is trained and which of two
+    equal detections comes first is a function of the set, as its fingerprint is.
 
     Args:
         root: A VOCdevkit (a folder that holds VOC2007 ...), or one folder in VOC layout.
         train: Splits of a devkit to train on, "VOC2007/trainval". A single folder has its own: trainval
             and test where it has a test split, else train and val.
         test: Split of a devkit to test on.
-        decode: Decode every image, too, and not its header alone.
         progress: Called with (done, all) images.
 
     Raises:
@@ -130,7 +131,7 @@ def read_voc(
         todo += [(split, image_id) for image_id in ids]
     num_train = len(todo) - split_counts[test_split.label]
     problems += _in_both(todo[:num_train], todo[num_train:])
-    read = partial(_read_or_problems, classes=classes, test_split=test_split, decode=decode)
+    read = partial(_read_or_problems, classes=classes, test_split=test_split)
     images: list[VocImage] = []
     num_bad = 0
     # Hashing, decoding and file reading release the GIL; the order of results is that of the split files.
@@ -155,13 +156,17 @@ def read_voc(
     return VocDataset(
         name="VOCdevkit" if not single else root.resolve().name,
         classes=classes,
-        train=tuple(images[:num_train]),
-        test=tuple(images[num_train:]),
+        train=_in_order(images[:num_train]),
+        test=_in_order(images[num_train:]),
         train_splits=train_splits,
         test_split=test_split,
         split_counts=split_counts,
         notes=_notes(classes, images[:num_train], images[num_train:]),
     )
+
+
+def _in_order(images: list[VocImage]) -> tuple[VocImage, ...]:
+    return tuple(sorted(images, key=lambda image: (image.image_id, image.content_sha256)))
 
 
 def _in_both(train: list[tuple[Split, str]], test: list[tuple[Split, str]]) -> list[str]:
@@ -170,18 +175,16 @@ def _in_both(train: list[tuple[Split, str]], test: list[tuple[Split, str]]) -> l
 
 
 def _read_or_problems(
-    item: tuple[Split, str], *, classes: tuple[str, ...], test_split: Split, decode: bool
+    item: tuple[Split, str], *, classes: tuple[str, ...], test_split: Split
 ) -> VocImage | tuple[str, ...]:
     split, image_id = item
     try:
-        return read_image(split.folder, image_id, classes, for_test=split == test_split, decode=decode)
+        return read_image(split.folder, image_id, classes, for_test=split == test_split)
     except DataError as error:
         return error.problems
 
 
-def read_image(
-    folder: Path, image_id: str, classes: Sequence[str], *, for_test: bool, decode: bool = False
-) -> VocImage:
+def read_image(folder: Path, image_id: str, classes: Sequence[str], *, for_test: bool) -> VocImage:
     """One image of a VOC folder with its annotation, both checked.
 
     Args:
@@ -189,7 +192,6 @@ def read_image(
         image_id: From a split file.
         classes: The names that may occur.
         for_test: Hold the annotation to what the evaluator reads, too.
-        decode: Decode the picture, too.
 
     Raises:
         DataError: every fault of this image, in `problems`.
@@ -203,11 +205,10 @@ def read_image(
         problems += error.problems
     try:
         path = inside(folder, f"JPEGImages/{image_id}.jpg")
-        data = path.read_bytes()
+        data = read_bounded(path, MAX_BYTES)
         sha256 = hashlib.sha256(data).digest()
-        size = _decoded_size(data, str(path)) if decode else image_size(data, str(path))
-    except OSError as error:
-        problems.append(f"{error.filename}: cannot be read: {error.strerror}")
+        height, width = decode_image(data, str(path)).shape[:2]
+        size = width, height
     except BenchError as error:
         problems += error.problems
     if annotation and size and (annotation.width, annotation.height) != size:
@@ -217,11 +218,6 @@ def read_image(
         raise DataError.of(problems)
     digest = hashlib.sha256(annotation.sha256 + sha256)
     return VocImage(image_id, path, *size, annotation.objects, digest.hexdigest())
-
-
-def _decoded_size(data: bytes, where: str) -> tuple[int, int]:
-    height, width = decode_image(data, where).shape[:2]
-    return width, height
 
 
 def _read_classes(root: Path, single: bool) -> tuple[str, ...]:

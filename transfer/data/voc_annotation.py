@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 from xml.etree.ElementTree import Element
 
 from bench.core.errors import MAX_PROBLEMS_SHOWN, BenchError, DataError, did_you_mean
-from bench.core.paths import file_size
+from bench.core.paths import read_bounded
 from bench.core.safe_xml import MAX_BYTES, parse_xml
 
 P = ParamSpec("P")
@@ -62,14 +62,7 @@ def read_annotation(path: Path, image_id: str, classes: Sequence[str], *, for_te
     Raises:
         DataError: every fault of this file, in `problems`.
     """
-    try:
-        # Asked first: a pipe would be waited for without end.
-        size = file_size(path)
-        data = path.read_bytes() if size <= MAX_BYTES else b""
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if size > MAX_BYTES:
-        raise DataError(f"{path}: {size:,} bytes; an annotation has at most {MAX_BYTES:,}")
+    data = read_bounded(path, MAX_BYTES)
     root = parse_xml(data, str(path))
     elements = root.findall("object")
     if len(elements) > MAX_OBJECTS:

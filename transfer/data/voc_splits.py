@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import BenchError, DataError
-from bench.core.paths import safe_name
+from bench.core.paths import read_bounded, safe_name
+
+MAX_BYTES = 64 * 1024**2
+"""Of a list: some millions of image ids."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,15 @@ def find_splits(root: Path, train: tuple[str, ...], test: str) -> tuple[tuple[Sp
         test: Split of a devkit.
 
     Raises:
-        DataError: neither is there; every missing file.
+        DataError: neither is there, or may not be read; every missing file.
     """
+    try:
+        return _find_splits(root, train, test)
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def _find_splits(root: Path, train: tuple[str, ...], test: str) -> tuple[tuple[Split, ...], Split, bool]:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a VOCdevkit or one folder in VOC layout")
     if (root / "ImageSets").is_dir():
@@ -53,12 +64,16 @@ def find_splits(root: Path, train: tuple[str, ...], test: str) -> tuple[tuple[Sp
     splits = [Split(root / label.split("/")[0], label.split("/")[1]) for label in (*train, test)]
     missing = [split for split in splits if not split.file.is_file()]
     if missing:
-        raise DataError.of([f"{split.file}: missing" for split in missing])
+        raise DataError.of(
+            [f"{split.file}: missing" for split in missing],
+            hint=f"{root}: expected the splits {', '.join((*train, test))}, each in the folder of its year.",
+        )
     return tuple(splits[:-1]), splits[-1], False
 
 
 def _splits_of_folder(root: Path) -> tuple[tuple[Split, ...], Split]:
-    names = {path.stem for path in (root / "ImageSets" / "Main").glob("*.txt")}
+    files = map(Path, os.listdir(root / "ImageSets" / "Main"))
+    names = {path.stem for path in files if path.suffix == ".txt"}
     for train, test in (("trainval", "test"), ("train", "test"), ("train", "val")):
         if {train, test} <= names:
             return (Split(root, train),), Split(root, test)
@@ -97,11 +112,9 @@ def read_lines(path: Path) -> list[str]:
     """The lines of a text file.
 
     Raises:
-        DataError: it cannot be read, or is not UTF-8.
+        DataError: it cannot be read, is larger than 64 MiB, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        return read_bounded(path, MAX_BYTES).decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}") from None

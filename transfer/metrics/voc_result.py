@@ -17,11 +17,13 @@ class VocResult:
 
     Attributes:
         metrics: AP, AP50 and AP75 in percent, detections of equal score in the order of the split.
-        details: The same by Detectron2's order of ties on this processor, and of each class.
+        detectron2_tie_order: The same by the order in which Detectron2 sorts them on this processor.
+        details: Of each class, and what else is the same on every machine.
         predictions: Detections and truth, to be kept.
     """
 
     metrics: dict[str, float]
+    detectron2_tie_order: dict[str, float]
     details: dict[str, Any]
     predictions: Attachment
 
@@ -45,9 +47,9 @@ def measure(truth: Truth, found: Detections, rule: Rule) -> VocResult:
     packed = pack(truth, found)
     return VocResult(
         metrics=result.metrics,
+        detectron2_tie_order=as_detectron2,
         details={
-            "tie_order": "stable: by the order of the test split, the same on every machine",
-            "detectron2_tie_order": as_detectron2,
+            "tie_order": "stable: by the ids of images, then as the detector has them; the same everywhere",
             "num_detections": len(found.scores),
             "per_class": {name: result.of_class(label) for label, name in enumerate(truth.classes)},
         },

@@ -86,6 +86,8 @@ class Model(Section):
             )
         if self.is_fpn and self.extra_norm:
             raise ValueError("extra_norm must be false: an FPN has no res5 in its head")
+        if self.is_fpn and self.norm == "FrozenBN":
+            raise ValueError("norm must not be FrozenBN: the pyramid is new and has nothing to freeze")
         if self.is_fpn and len(self.anchor_sizes_px) != FPN_LEVELS:
             raise ValueError(
                 f"anchor_sizes_px must have {FPN_LEVELS} sizes, one for each level of the pyramid"

@@ -53,16 +53,14 @@ class VocDetection(Task):
         """Detectron2's ResNet pads as PyTorch does."""
         check_input(spec)
 
-    def load_data(self, root: Path, protocol: DetectionProtocol, *, decode: bool = False) -> VocDataset:
-        """Every annotation and image header read, every fault named; classes the AP rule cannot take, too."""
+    def load_data(self, root: Path, protocol: DetectionProtocol) -> VocDataset:
+        """Every annotation and image read, every fault named; classes the AP rule cannot take, too."""
         with progress("Checking the data", 1) as bar:
 
             def update(done: int, total: int) -> None:
                 bar.update(done, total=total)
 
-            data = read_voc(
-                root, train=protocol.data.train, test=protocol.data.test, decode=decode, progress=update
-            )
+            data = read_voc(root, train=protocol.data.train, test=protocol.data.test, progress=update)
         absent = absent_classes(data.classes, data.test)
         if protocol.metric.ap_rule == "area" and absent:
             raise DataError(
@@ -82,7 +80,10 @@ class VocDetection(Task):
         )
 
     def data_departures(self, data: VocDataset, protocol: DetectionProtocol) -> tuple[str, ...]:
-        """Other classes, other splits, another number of images in one of them."""
+        """Other classes, other splits, another number of images in one of them.
+
+        The hash of the published files is not known here: the fingerprint alone shows an edited annotation.
+        """
         expected = protocol.data
         splits = (*(split.label for split in data.train_splits), data.test_split.label)
         found = []

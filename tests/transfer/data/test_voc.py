@@ -83,6 +83,18 @@ def test_the_fingerprint_sees_pixels_boxes_and_splits(voc: Path, tmp_path: Path)
     assert len({first, *others}) == 4
 
 
+def test_the_order_of_split_files_moves_nothing(voc: Path, tmp_path: Path) -> None:
+    """What is trained, and which of two equal detections is first, follow the ids, not the lists."""
+    root = copy_of(voc, tmp_path / "set")
+    for split in ("trainval", "test"):
+        lines(split, lambda ids: ids[::-1])(root)
+    first, second = read(voc), read(root)
+    assert second.fingerprint == first.fingerprint
+    for role in ("train", "test"):
+        ids = [image.image_id for image in getattr(second, role)]
+        assert ids == [image.image_id for image in getattr(first, role)] == sorted(ids)
+
+
 def test_classes_without_objects_are_noted(voc: Path) -> None:
     notes = " ".join(read(voc).notes)
     present = {item.class_index for image in read(voc).test for item in image.objects if not item.difficult}

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.core.errors import CheckpointError, DivergedError, EngineError, Stopped, WeightsError
+from bench.core.errors import CheckpointError, DataError, DivergedError, EngineError, Stopped, WeightsError
 from tests.helpers.engine import options, voc_det
+from tests.helpers.voc_set import copy_of
 from transfer.adapters.load import load_backbone
 from transfer.api import Job, Output
 from transfer.data.voc import VocDataset, truth_of
@@ -246,6 +247,62 @@ def test_precise_bn_comes_before_the_test_and_the_rule_is_the_protocols(
     output = run(replace(job, protocol=protocol, resume=True))
     assert calls == [(2, 1), "detect", "area"]
     assert output.predictions != expected.predictions, "the statistics make a difference"
+
+
+def test_accumulation_reaches_the_model(tmp_path: Path, voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each update and each batch of precise BN goes through the detector in parts."""
+    from detectron2.modeling import GeneralizedRCNN
+
+    job = make_job(tmp_path, voc, "solver.images_per_batch=4", "solver.accumulation_steps=2")
+    sizes: list[int] = []
+    real = GeneralizedRCNN.forward
+
+    def forward(self: Any, batch: list[Any]) -> Any:
+        if self.training:
+            sizes.append(len(batch))
+        return real(self, batch)
+
+    monkeypatch.setattr(GeneralizedRCNN, "forward", forward)
+    run(job)
+    solver = job.protocol.solver
+    assert sizes == [2] * 2 * (solver.iterations + solver.precise_bn_iterations)
+
+
+@pytest.mark.parametrize("slug", ["voc0712-r50c4-24k", "voc0712-r50fpn-24k"])
+def test_a_run_that_really_diverges_says_where(tmp_path: Path, voc: Path, slug: str) -> None:
+    """With such a rate it is Detectron2's RPN that meets boxes of nan first, in a forward pass."""
+    anchors = ["model.anchor_sizes_px=[32, 32, 64, 64, 64]"] if "fpn" in slug else []
+    job = make_job(
+        tmp_path, voc, "solver.learning_rate=100.0", "solver.warmup_iterations=0", *anchors, protocol=slug
+    )
+    with pytest.raises(DivergedError, match=r"iteration \d.*images .*learning rate"):
+        run(job)
+
+
+def test_another_machine_is_said_and_recorded(
+    straight: tuple[Job, Output], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, expected = straight
+    monkeypatch.setattr(
+        "transfer.engines.detectron2.engine.hardware", lambda: {"cpu": "Another", "threads": "7"}
+    )
+    output = run(replace(job, resume=True))
+    assert "now on Another, 7 threads" in capsys.readouterr().err
+    assert output.details["machine"]["machines"][1] == "Another, 7 threads"
+    assert "machines" not in expected.details["machine"]
+    assert output.metrics == expected.metrics
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_picture_that_breaks_during_a_run_is_one_line(tmp_path: Path, voc: Path, num_workers: int) -> None:
+    """Whole when the data was checked; a worker's error comes home without its traceback."""
+    root = copy_of(voc, tmp_path / "set")
+    job = make_job(tmp_path, root, f"run.num_workers={num_workers}")
+    for path in (root / "JPEGImages").iterdir():
+        path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(DataError, match=r"^\S+\.jpg: cannot be read as an image") as caught:
+        run(job)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(

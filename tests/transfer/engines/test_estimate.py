@@ -26,8 +26,13 @@ from transfer.protocols.detection import DetectionProtocol
 GIB = 2**30
 
 
-def counted(slug: str = "voc0712-r50c4-24k", images: int = 16, precision: str = "fp32") -> float:
-    """GiB that the published protocol is said to take for a batch of 800 x 800 px."""
+def counted(
+    slug: str = "voc0712-r50c4-24k",
+    images: int = 16,
+    precision: str = "fp32",
+    size: tuple[int, int] = (800, 800),
+) -> float:
+    """GiB that the published protocol is said to take for a batch of that size."""
     protocol = load_config(DetectionProtocol, CONFIGS / "transfer" / f"{slug}.toml")
     protocol = fit(protocol, Devices(1, 1), Wishes(precision))
     entries = detectron2_config(
@@ -40,7 +45,7 @@ def counted(slug: str = "voc0712-r50c4-24k", images: int = 16, precision: str = 
         seed=0,
     )
     model, _ = build_detector(build_config(entries, "cpu"), None, seed=0)
-    return training_bytes(model, protocol, num_images=images, size=(800, 800)) / GIB
+    return training_bytes(model, protocol, num_images=images, size=size) / GIB
 
 
 def test_memory_is_near_what_was_measured() -> None:
@@ -51,7 +56,9 @@ def test_memory_is_near_what_was_measured() -> None:
 
 def test_half_of_the_images_in_bf16_fit_a_card_of_24_gb() -> None:
     """What --accumulate 2 --precision bf16 is for."""
-    assert counted(images=8, precision="bf16") < 22
+    largest = (800, 1333)
+    assert counted(images=8, precision="bf16", size=largest) < 22
+    assert counted(images=4, size=largest) < 22
     assert counted(images=8) == pytest.approx(counted() / 2, rel=0.02)
 
 
@@ -80,7 +87,6 @@ def test_time_is_of_the_order_of_a_run(tmp_path: Path, voc: Path) -> None:
     run(job)
     spent = time.perf_counter() - begun
     assert 0.2 < (found.train_seconds + found.test_seconds) / spent < 5
-    assert not (tmp_path / "run").exists() or found.disk_bytes > 0
     written = sum(path.stat().st_size for path in job.run_dir.rglob("*") if path.is_file())
     assert written <= found.disk_bytes * 1.01
 

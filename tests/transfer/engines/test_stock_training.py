@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,14 +49,18 @@ print(json.dumps({"result": trainer._last_eval_results["bbox"], "iterations": tr
 
 @pytest.mark.parametrize("slug", ["voc0712-r50c4-24k", "voc0712-r50fpn-24k"])
 def test_a_stock_trainer_trains_from_our_files(
-    tmp_path: Path, voc: Path, checkpoint: Path, slug: str
+    tmp_path: Path, voc: Path, checkpoint: Path, slug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     devkit = make_devkit(voc, tmp_path)
     anchors = ["model.anchor_sizes_px=[32, 32, 64, 64, 64]"] if "fpn" in slug else []
     job = make_job(
         tmp_path, devkit, "solver.precision='fp32'", *anchors, checkpoint=str(checkpoint), protocol=slug
     )
+    # As with the default --out: a relative folder, and another one to start Detectron2 from.
+    monkeypatch.chdir(tmp_path)
+    job = replace(job, run_dir=Path("runs") / "mine")
     ours = run(job)
+    folder = tmp_path / job.run_dir
     assert ours.details["verified"]["largest_feature_difference"] == 0.0
     assert ("roi_heads.res5.norm" in ours.details["verified"]["new_layers"]) == ("c4" in slug)
     done = subprocess.run(
@@ -65,9 +70,10 @@ def test_a_stock_trainer_trains_from_our_files(
             "ignore",
             "-c",
             SCRIPT,
-            str(job.run_dir / "detectron2.yaml"),
+            str(folder / "detectron2.yaml"),
             str(tmp_path / "out"),
         ],
+        cwd=folder,
         env={**os.environ, "DETECTRON2_DATASETS": str(devkit)},
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from lightning_fabric import Fabric
 from bench.core import atomic
 from bench.core.log import quiet_fabric, say
 from bench.core.provenance import git_state, hardware
+from bench.core.records import MACHINE
 from bench.core.signals import watch
 from transfer.adapters.detectron2 import detectron2_pkl
 from transfer.adapters.detectron2_config import detectron2_config
@@ -21,7 +23,7 @@ from transfer.engines.detectron2.estimate import estimate
 from transfer.engines.detectron2.evaluate import detect, precise_bn
 from transfer.engines.detectron2.loader import to_dicts, train_loader, voc_data
 from transfer.engines.detectron2.model import build_config, build_detector, check_pixels
-from transfer.engines.detectron2.processes import launch, out_of_memory
+from transfer.engines.detectron2.processes import launch, out_of_memory, threads_of_a_process
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.detectron2.train import in_any_process, train
 from transfer.engines.detectron2.training import Progress, Training, load
@@ -39,11 +41,20 @@ def estimate_job(job: Job) -> Estimate:
     """Memory, time and disk of one trial.
 
     Raises:
-        EngineError: one image is too much for this device.
+        EngineError: the step that is timed, of an image or two, is too much for this device.
     """
     quiet_fabric()
     fabric = _fabric(job, num_devices=1)
-    return estimate(job, _config(fabric, job), fabric)
+    try:
+        with threads_of_a_process(fabric, job.num_devices):
+            return estimate(job, _config(fabric, job), fabric)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(str(error)) from error
+    finally:
+        # The training that follows, in this process or in others, needs the memory.
+        gc.collect()
+        if fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def run_job(job: Job) -> Output:
@@ -139,9 +150,11 @@ def _run(fabric: Fabric, job: Job) -> Output:
     if found is None:  # not the first process
         return Output(metrics={})
     result = measure(truth_of(data.test, data.classes), found, job.protocol.metric.ap_rule)
+    details = _details(training, state, verified)
+    machine = {**details[MACHINE], "detectron2_tie_order": result.detectron2_tie_order}
     return Output(
         metrics=result.metrics,
-        details={**_details(training, state, verified), **result.details},
+        details={**details, **result.details, MACHINE: machine},
         predictions=result.predictions,
         earlier_seconds=earlier_seconds,
         stopped_by=stopped_by,
@@ -177,10 +190,8 @@ def _details(training: Training, state: Progress, verified: dict[str, Any]) -> d
     }
     if training.scaler:
         details["skipped_updates"] = state.skipped
-    for name, values in (("commits", state.commits), ("machines", state.machines)):
-        if len(values) > 1:
-            details[name] = values
-    return details
+    several = {"commits": state.commits, "machines": state.machines}
+    return {**details, MACHINE: {name: values for name, values in several.items() if len(values) > 1}}
 
 
 def _config(fabric: Fabric, job: Job) -> Any:
@@ -192,7 +203,7 @@ def _config(fabric: Fabric, job: Job) -> Any:
         num_classes=len(data.classes),
         train_names=tuple(_engine_name(split) for split in data.train_splits),
         test_name=_engine_name(data.test_split),
-        weights_file=str(job.run_dir / _WEIGHTS_FILE) if job.weights is not None else "",
+        weights_file="",  # the weights are put into the model and proven there, see `build_detector`
         seed=job.seed,
     )
     cfg = build_config(entries, str(fabric.device))
@@ -202,8 +213,14 @@ def _config(fabric: Fabric, job: Job) -> Any:
 
 def _write_stock_files(job: Job, cfg: Any) -> None:
     """The YAML and the converted weights that a stock Detectron2 can take."""
+    cfg = cfg.clone()
+    # A number behind it would put all processes of Detectron2's own launcher on one GPU.
+    cfg.MODEL.DEVICE = cfg.MODEL.DEVICE.partition(":")[0]
     if job.weights is not None:
-        atomic.write_bytes(job.run_dir / _WEIGHTS_FILE, detectron2_pkl(job.weights))
+        # Whole: Detectron2 takes a relative path as seen from where it is started.
+        path = job.run_dir.resolve() / _WEIGHTS_FILE
+        atomic.write_bytes(path, detectron2_pkl(job.weights))
+        cfg.MODEL.WEIGHTS = str(path)
     atomic.write_text(job.run_dir / "detectron2.yaml", cfg.dump())
 
 

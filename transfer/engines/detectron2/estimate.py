@@ -14,11 +14,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from bench.core import checkpoint
-from bench.core.errors import EngineError
 from bench.core.log import say
 from transfer.api import Estimate, Job
 from transfer.data.voc import VocDataset, VocImage
-from transfer.engines.detectron2.loader import to_dicts, voc_data
+from transfer.engines.detectron2.loader import map_image, to_dicts, voc_data
 from transfer.engines.detectron2.model import build_detector
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.protocols.detection import DetectionProtocol
@@ -34,11 +33,14 @@ from detectron2.utils.events import EventStorage  # noqa: E402
 _BYTES_A_PARAMETER = 12
 """Weights, gradients and momentum, fp32 each."""
 
-_BYTES_OF_CUDA = 2**30
-"""Kept back for CUDA's context and the workspaces of its libraries."""
+_WORKSPACE_BYTES = 2**30
+"""Kept back for the workspaces of CUDA's libraries and for what lies between the tensors."""
 
-_TIMED_PIXELS = 1_200_000
-"""Two images at full size, which are seconds on a CPU; small ones are timed in the batch they come in."""
+_TIMED_PIXELS = 600_000
+"""One image at full size, which is half a minute on a CPU; small ones are timed in the batch they come in."""
+
+_TURNS = 2
+"""The first is slow: a GPU chooses its kernels, a CPU takes its memory."""
 
 _POOLED_CHANNELS = {"c4": 1024, "fpn": 256}
 
@@ -52,10 +54,11 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
         fabric: One device, with the precision of the trial.
 
     Raises:
-        EngineError: one image is too much for this device.
+        DataError: an image cannot be read.
     """
     data, solver = voc_data(job), job.protocol.solver
     cfg = _for_one_process(cfg)
+    free = _free_bytes(fabric)
     model, _ = build_detector(cfg, None, seed=0)
     on_device = solver.images_per_batch // job.num_devices
     size = largest_size([image for image in data.train if image.objects], cfg)
@@ -66,17 +69,14 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
         or (on_device % parts == 0 and solver.images_per_batch // parts > 1)
     }
     say("Timing a step on this machine.")
-    try:
-        times = _time(
-            model,
-            cfg,
-            fabric,
-            data,
-            num_images=on_device // solver.accumulation_steps,
-            channels_last=job.protocol.run.channels_last,
-        )
-    except torch.OutOfMemoryError as error:
-        raise EngineError(f"one image is too much for the memory of this device: {error}") from error
+    times = _time(
+        model,
+        cfg,
+        fabric,
+        data,
+        num_images=on_device // solver.accumulation_steps,
+        channels_last=job.protocol.run.channels_last,
+    )
     update = on_device * times.train_image + times.update
     # Precise batch norm is a forward pass, a third of a step.
     train = solver.iterations * update + solver.precise_bn_iterations * on_device * times.train_image / 3
@@ -85,7 +85,7 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
     return Estimate(
         memory_bytes=memory[solver.accumulation_steps],
         memory_by_accumulation=memory,
-        device_bytes=_device_bytes(fabric),
+        device_bytes=free,
         train_seconds=train,
         test_seconds=len(data.test) / job.num_devices * times.test_image,
         disk_bytes=(checkpoint.KEEP + 1) * state_bytes + weights_bytes,
@@ -171,10 +171,10 @@ def _kept_bytes(forward: Callable[[], None], fixed: set[int]) -> list[int]:
     return [tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in fixed]
 
 
-def _device_bytes(fabric: Fabric) -> int | None:
+def _free_bytes(fabric: Fabric) -> int | None:
     if fabric.device.type != "cuda":
         return None
-    return int(torch.cuda.get_device_properties(fabric.device).total_memory) - _BYTES_OF_CUDA
+    return int(torch.cuda.mem_get_info(fabric.device)[0]) - _WORKSPACE_BYTES
 
 
 def _checkpoint_bytes(model: nn.Module) -> int:
@@ -208,9 +208,9 @@ def _time(
     cfg.INPUT.MIN_SIZE_TRAIN = (round(float(np.sqrt((sizes**2).mean()))),)
     train = _middling(to_dicts(tuple(image for image in data.train if image.objects), with_objects=True))
     test = _middling(to_dicts(data.test, with_objects=False))
-    batch = [DatasetMapper(cfg, is_train=True)(train)]
+    batch = [map_image(DatasetMapper(cfg, is_train=True), train)]
     batch *= max(1, min(num_images, _TIMED_PIXELS // batch[0]["image"][0].numel()))
-    test_input = DatasetMapper(cfg, is_train=False)(test)
+    test_input = map_image(DatasetMapper(cfg, is_train=False), test)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     model.to(fabric.device)
@@ -226,27 +226,24 @@ def _time(
 
     with EventStorage():
         step_model.train()
-        step_seconds, update_seconds = _best_of(fabric, step), _best_of(fabric, update, repeats=1)
+        # In turns: an update without a step before it is none.
+        turns = [(_seconds(fabric, step), _seconds(fabric, update)) for _ in range(_TURNS)]
     model.eval()
     with torch.no_grad():
-        test_image = _best_of(fabric, lambda: model([test_input]))
-    return _Times(step_seconds / len(batch), update_seconds, test_image)
+        test_image = min(_seconds(fabric, lambda: model([test_input])) for _ in range(_TURNS))
+    return _Times(min(turns)[0] / len(batch), min(turn[1] for turn in turns), test_image)
 
 
 def _middling(entries: list[dict[str, Any]]) -> dict[str, Any]:
     return sorted(entries, key=lambda entry: entry["height"] * entry["width"])[len(entries) // 2]
 
 
-def _best_of(fabric: Fabric, work: Callable[[], Any], *, repeats: int = 2) -> float:
-    """Seconds of the faster of some calls; the first on a GPU chooses its kernels and is slow."""
-    seconds = []
-    for _ in range(repeats + (fabric.device.type == "cuda")):
-        _wait(fabric)
-        begun = time.perf_counter()
-        work()
-        _wait(fabric)
-        seconds.append(time.perf_counter() - begun)
-    return min(seconds)
+def _seconds(fabric: Fabric, work: Callable[[], Any]) -> float:
+    _wait(fabric)
+    begun = time.perf_counter()
+    work()
+    _wait(fabric)
+    return time.perf_counter() - begun
 
 
 def _wait(fabric: Fabric) -> None:

@@ -11,7 +11,7 @@ from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
 from bench.core import rng
-from bench.core.errors import EngineError
+from bench.core.errors import DivergedError, EngineError
 from bench.core.log import progress
 from transfer.data.voc import VocDataset
 from transfer.engines.detectron2.loader import map_image, parts_of, to_dicts
@@ -45,6 +45,9 @@ def precise_bn(
         seed: Of the trial.
         check_stop: Called before each batch; may raise.
 
+    Raises:
+        DivergedError: the detector gives boxes that are not finite.
+
     Source:
         fvcore `nn/precise_bn.py`; MoCo's configs switch it on with Detectron2's count of 200.
     """
@@ -60,7 +63,12 @@ def precise_bn(
                 bar.update(done)
                 yield from parts_of(next(loader), num_parts)
 
-        update_bn_stats(model, counted(), num_batches * num_parts)
+        try:
+            update_bn_stats(model, counted(), num_batches * num_parts)
+        except FloatingPointError as error:  # as in training
+            raise DivergedError(
+                f"precise batch norm: {' '.join(str(error).split())}. The training is saved."
+            ) from error
         bar.update(num_batches)
 
 

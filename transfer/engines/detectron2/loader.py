@@ -109,16 +109,30 @@ class _Places(Sampler[list[Place]]):
             yield [(iteration, slot, indices[slot]) for slot in slots]
 
 
-class _Mapped(Dataset[dict[str, Any]]):
+class _Mapped(Dataset[dict[str, Any] | DataError]):
     def __init__(self, dicts: list[dict[str, Any]], mapper: DatasetMapper, seed: int) -> None:
         self._dicts, self._mapper, self._seed = dicts, mapper, seed
 
-    def __getitem__(self, place: Place) -> dict[str, Any]:
+    def __getitem__(self, place: Place) -> dict[str, Any] | DataError:
         iteration, slot, index = place
         entry = self._dicts[index]
         # Detectron2's transforms draw from NumPy's global generator: give it the numbers of this place.
         np.random.seed(rng.derive(self._seed, "view", iteration, slot) % 2**32)
-        return map_image(self._mapper, entry)
+        try:
+            return map_image(self._mapper, entry)
+        except DataError as error:
+            # Returned: torch would wrap one that a worker raises in the text of its traceback.
+            return error
+
+
+def _unless_error(batches: Iterator[list[dict[str, Any] | DataError]]) -> Iterator[list[dict[str, Any]]]:
+    for batch in batches:
+        good = []
+        for item in batch:
+            if isinstance(item, DataError):
+                raise item
+            good.append(item)
+        yield good
 
 
 def map_image(mapper: DatasetMapper, entry: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +159,11 @@ def train_loader(
     num_processes: int,
     num_workers: int,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Mapped batches of this process from iteration `start` on, without end."""
+    """Mapped batches of this process from iteration `start` on, without end.
+
+    Raises:
+        DataError: an image cannot be read; when its batch comes.
+    """
     shapes = [(entry["width"], entry["height"]) for entry in dicts]
     source = batches(
         shapes,
@@ -154,7 +172,7 @@ def train_loader(
         group=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
         start=start,
     )
-    loader: DataLoader[dict[str, Any]] = DataLoader(
+    loader: DataLoader[dict[str, Any] | DataError] = DataLoader(
         _Mapped(dicts, DatasetMapper(cfg, is_train=True), seed),
         batch_sampler=_Places(source, rank, num_processes),
         num_workers=num_workers,
@@ -162,7 +180,7 @@ def train_loader(
         worker_init_fn=_start_worker,
     )
     end_workers_at_exit()
-    return iter(loader)
+    return _unless_error(iter(loader))
 
 
 def parts_of(batch: list[Any], num_parts: int) -> list[list[Any]]:
@@ -176,7 +194,7 @@ def parts_of(batch: list[Any], num_parts: int) -> list[list[Any]]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
-def _as_list(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _as_list(items: list[dict[str, Any] | DataError]) -> list[dict[str, Any] | DataError]:
     return items
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -52,10 +53,23 @@ def _run_child(fabric: Fabric, *, run: Callable[[Fabric, Job], Output], job: Job
     leave_with_the_parent()
     if not fabric.is_global_zero:
         silence()
-    if fabric.device.type == "cpu":
-        # Processes that each take every core slow each other down many times over.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
-    return pickle.dumps(run(fabric, job))
+    with threads_of_a_process(fabric, fabric.world_size):
+        return pickle.dumps(run(fabric, job))
+
+
+@contextmanager
+def threads_of_a_process(fabric: Fabric, num_processes: int) -> Iterator[None]:
+    """Take as many threads as each of so many processes on a CPU; one process takes what it has.
+
+    Processes that each take every core slow each other down many times over.
+    """
+    before = torch.get_num_threads()
+    if fabric.device.type == "cpu" and num_processes > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _as_raised(text: str) -> BenchError:
@@ -72,6 +86,6 @@ def _as_raised(text: str) -> BenchError:
 def out_of_memory(reason: str) -> EngineError:
     """What to say, and what helps, when a device is full."""
     return EngineError(
-        f"the device has too little memory: {reason.splitlines()[0]} --precision bf16 needs about half; more "
-        "--devices share a batch; what was trained is saved, --resume goes on"
+        f"the device has too little memory: {reason.splitlines()[0]} What was trained is saved. Another run, "
+        "with --accumulate 2, --precision bf16 or more --devices, needs about half; --dry-run says how much"
     )

@@ -47,7 +47,10 @@ def train(training: Training, loader: Iterator[list[Any]], state: Progress, stop
             batch = next(loader)
             # The RPN and the ROI head draw which regions are trained on.
             torch.manual_seed(rng.derive(training.seed, "step", state.iteration, fabric.global_rank))
-            losses = _forward_and_backward(training, batch)
+            try:
+                losses = _forward_and_backward(training, batch)
+            except FloatingPointError as error:  # Detectron2's RPN, of boxes that are not finite
+                raise _diverged(training, state, batch, str(error)) from error
             loss = torch.stack(list(losses.values())).sum()
             _guard(training, state, losses, loss, batch)
             rate = training.optimizer.param_groups[0]["lr"]
@@ -102,14 +105,19 @@ def _guard(
     if math.isfinite(float(loss)) and _gradient_is_finite(training):
         return
     parts = ", ".join(f"{name} {float(value):.4g}" for name, value in losses.items())
+    raise _diverged(training, state, batch, f"the loss or a gradient is not finite ({parts})")
+
+
+def _diverged(training: Training, state: Progress, batch: list[Any], what: str) -> DivergedError:
     images = ", ".join(str(entry["image_id"]) for entry in batch)
     last = newest_step(training.folder)
     saved = (
         f"the last checkpoint is of iteration {last:,}" if last is not None else "there is no checkpoint yet"
     )
-    raise DivergedError(
-        f"iteration {state.iteration + 1:,}: the loss or a gradient is not finite ({parts}; images {images}; "
-        f"learning rate {training.optimizer.param_groups[0]['lr']:.4g}). Nothing of it was saved; {saved}."
+    rate = training.optimizer.param_groups[0]["lr"]
+    return DivergedError(
+        f"iteration {state.iteration + 1:,}: {' '.join(what.split())} (images {images}; learning rate "
+        f"{rate:.4g}). Nothing of it was saved; {saved}."
     )
 
 
