@@ -12,16 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.core.errors import CheckpointError, DataError, DivergedError, EngineError, Stopped, WeightsError
+from bench.core.errors import CheckpointError, DivergedError, EngineError, Stopped, WeightsError
 from tests.helpers.engine import options, voc_det
-from tests.helpers.voc_set import copy_of
 from transfer.adapters.load import load_backbone
 from transfer.api import Job, Output
 from transfer.data.voc import VocDataset, truth_of
 from transfer.engines import load_engine
 from transfer.engines.detectron2 import train as training_room
 from transfer.engines.detectron2.evaluate import detect
-from transfer.engines.detectron2.loader import batches, to_dicts
 from transfer.engines.detectron2.model import build_config, build_detector
 from transfer.metrics.voc_result import measure
 from transfer.run import make_plan
@@ -293,18 +291,6 @@ def test_another_machine_is_said_and_recorded(
     assert output.metrics == expected.metrics
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_picture_that_breaks_during_a_run_is_one_line(tmp_path: Path, voc: Path, num_workers: int) -> None:
-    """Whole when the data was checked; a worker's error comes home without its traceback."""
-    root = copy_of(voc, tmp_path / "set")
-    job = make_job(tmp_path, root, f"run.num_workers={num_workers}")
-    for path in (root / "JPEGImages").iterdir():
-        path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(DataError, match=r"^\S+\.jpg: cannot be read as an image") as caught:
-        run(job)
-    assert len(str(caught.value).splitlines()) == 1
-
-
 def test_a_loss_that_is_not_finite_stops_before_the_update(
     tmp_path: Path, voc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,28 +385,3 @@ def test_detections_come_in_the_order_of_the_split(tmp_path: Path, voc: Path) ->
         assert metric == pytest.approx(100.0 * len(present) / len(data.classes))
     with pytest.raises(EngineError, match="not finite"):
         detect(Spoiled(), cfg, data, check_stop=lambda: None)
-
-
-def test_the_order_of_images_is_a_function_of_its_place() -> None:
-    shapes = [(100, 50)] * 5 + [(50, 100)] * 4
-    source = batches(shapes, seed=3, images_per_batch=2, group=True, start=0)
-    first = [next(source) for _ in range(30)]
-    for start in (1, 7, 29):
-        resumed = batches(shapes, seed=3, images_per_batch=2, group=True, start=start)
-        assert [next(resumed) for _ in range(30 - start)] == first[start:]
-    assert [iteration for iteration, _ in first] == list(range(30))
-    assert all(len({index < 5 for index in indices}) == 1 for _, indices in first)
-    assert {index for _, indices in first for index in indices} == set(range(9))
-    other = batches(shapes, seed=4, images_per_batch=2, group=True, start=0)
-    assert [next(other) for _ in range(30)] != first
-
-
-def test_boxes_become_zero_based_and_difficult_ones_are_trained_on(tmp_path: Path, voc: Path) -> None:
-    data: VocDataset = make_job(tmp_path, voc).data
-    entries = to_dicts(data.train, with_objects=True)
-    for image, entry in zip([image for image in data.train if image.objects], entries, strict=True):
-        assert len(entry["annotations"]) == len(image.objects)
-        for item, annotation in zip(image.objects, entry["annotations"], strict=True):
-            xmin, ymin, xmax, ymax = item.box
-            assert annotation["bbox"] == [xmin - 1, ymin - 1, xmax, ymax]
-    assert "annotations" not in to_dicts(data.test, with_objects=False)[0]
