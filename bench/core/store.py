@@ -81,7 +81,7 @@ class Store:
         """
         path = self.path(record.weights.name, record.task, record.id)
         data = atomic.json_text(sealed(record)).encode()
-        if attachment is not None:
+        if attachment is not None and not path.exists():
             atomic.write_bytes(
                 self.attachment_path(record, attachment.sha256, attachment.suffix), attachment.data
             )

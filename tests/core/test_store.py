@@ -73,6 +73,7 @@ def test_a_file_beside_a_record_is_there_before_it_and_has_its_content_in_its_na
     # Another result of the same id is refused, and its file takes nobody's place.
     with pytest.raises(StoreError):
         store.add(make_record(ap=1.0), Attachment(".boxes", b"other", "cd" * 32))
+    assert set(tree(store)) == {path, store.path(record.weights.name, record.task, record.id)}
     assert path.read_bytes() == b"boxes"
     assert store.scan().records == [record] and not store.scan().left_out
 

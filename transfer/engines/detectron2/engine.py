@@ -41,7 +41,7 @@ def estimate_job(job: Job) -> Estimate:
     """Memory, time and disk of one trial.
 
     Raises:
-        EngineError: the step that is timed, of an image or two, is too much for this device.
+        EngineError: the step that is timed, of one image, is too much for this device.
     """
     quiet_fabric()
     fabric = _fabric(job, num_devices=1)
