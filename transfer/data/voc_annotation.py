@@ -171,7 +171,8 @@ def _class_index(element: Element, where: str, classes: Sequence[str], *, sugges
 
 
 def _pose(element: Element, where: str, *, needed: bool) -> None:
-    if _optional(element, "pose", where) is None and needed:
+    # It is read and not used: it may be empty, but not be missing.
+    if _optional(element, "pose", where) is None and needed and element.find("pose") is None:
         raise DataError(f"{where}: no <pose>; the evaluation reads it")
 
 
