@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,25 +52,33 @@ def find_splits(root: Path, train: tuple[str, ...], test: str) -> tuple[tuple[Sp
 
 
 def _find_splits(root: Path, train: tuple[str, ...], test: str) -> tuple[tuple[Split, ...], Split, bool]:
-    if not root.is_dir():
+    if not _is(stat.S_ISDIR, root):
         raise DataError(f"{root}: no such folder; expected a VOCdevkit or one folder in VOC layout")
-    if (root / "ImageSets").is_dir():
+    if _is(stat.S_ISDIR, root / "ImageSets"):
         return *_splits_of_folder(root), True
-    if (root / "VOCdevkit").is_dir():
+    if _is(stat.S_ISDIR, root / "VOCdevkit"):
         root = root / "VOCdevkit"
-    if not (root / test.split("/")[0]).is_dir():
+    if not _is(stat.S_ISDIR, root / test.split("/")[0]):
         raise DataError(
             f"{root}: neither a VOCdevkit (no {test.split('/')[0]} in it) nor one folder in VOC layout "
             "(no ImageSets in it)"
         )
     splits = [Split(root / label.split("/")[0], label.split("/")[1]) for label in (*train, test)]
-    missing = [split for split in splits if not split.file.is_file()]
+    missing = [split for split in splits if not _is(stat.S_ISREG, split.file)]
     if missing:
         raise DataError.of(
             [f"{split.file}: missing" for split in missing],
             hint=f"{root}: expected the splits {', '.join((*train, test))}, each in the folder of its year.",
         )
     return tuple(splits[:-1]), splits[-1], False
+
+
+def _is(kind: Callable[[int], bool], path: Path) -> bool:
+    """Whether there is such a thing; pathlib's own question takes one that may not be seen for none."""
+    try:
+        return kind(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _splits_of_folder(root: Path) -> tuple[tuple[Split, ...], Split]:
