@@ -1,4 +1,4 @@
-"""`bench data check LAYOUT DIR`: what a task would refuse, and more, found before a run."""
+"""`bench data check LAYOUT DIR`: what a task would refuse, found before a run."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ def check_command(layout: str) -> click.Command:
         raise UsageError(f"unknown layout {layout!r}.{near} Known: {', '.join(known)}")
     task = known[layout]
 
-    @click.argument("folder", type=click.Path(path_type=Path))
-    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-    def run(folder: Path, as_json: bool) -> None:
-        check(task, folder, as_json=as_json)
-
     text = (
         f"Check a data set for {task.spec.name}: splits, every annotation, every image.\n\n"
         "All faults are listed, each with its file and object, and the exit code is 4. A set without fault "
         "is described: counts, what sets it apart from the published one, notes.\n\n\b\nExamples:\n"
         f"  bench data check {layout} DIR\n  bench data check {layout} DIR --json"
     )
-    params: list[click.Parameter] = list(reversed(run.__click_params__))  # type: ignore[attr-defined]
-    return click.Command(layout, callback=run, params=params, help=text, short_help=f"For {task.spec.name}.")
+
+    @click.command(layout, help=text, short_help=f"For {task.spec.name}.")
+    @click.argument("folder", type=click.Path(path_type=Path))
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+    def run(folder: Path, as_json: bool) -> None:
+        check(task, folder, as_json=as_json)
+
+    return run
 
 
 def check(task: Task, folder: Path, *, as_json: bool) -> None:

@@ -145,7 +145,8 @@ def _problem(model: type[BaseModel], where: str, item: ErrorDetails) -> str:
     if item["type"] == "missing":
         return f"{where}: {place}{_key(key)}: this key is missing"
     message = item["msg"].removeprefix("Value error, ")
-    if isinstance(item["input"], dict):  # a rule over several keys, which the message names
+    if item["type"] == "value_error" and isinstance(item["input"], dict):
+        # A rule over several keys, which the message names.
         return f"{where}: {place}{_key(key)}: {message}"
     return f"{where}: {place}{_key(key)}: {message}, found {_short(repr(item['input']))}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import DataError
+from bench.core.store import Attachment
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -79,24 +81,14 @@ class Detections:
         )
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A file's content.
-
-    Attributes:
-        data: What is written: gzip of a safetensors file.
-        sha256: Of the unpacked content, which is the same with every version of zlib.
-    """
-
-    data: bytes
-    sha256: str
-
-
 SUFFIX = ".predictions.safetensors.gz"
 
 
-def pack(truth: Truth, detections: Detections) -> Packed:
-    """The file of a test: equal arrays give equal bytes, on one version of zlib."""
+def pack(truth: Truth, detections: Detections) -> Attachment:
+    """The file of a test, a safetensors file in gzip.
+
+    Its sha256 is of the unpacked content: equal arrays have an equal one with every version of zlib.
+    """
     from safetensors.numpy import save
 
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -111,7 +103,7 @@ def pack(truth: Truth, detections: Detections) -> Packed:
     }
     names = json.dumps({"image_ids": truth.image_ids, "classes": truth.classes}, sort_keys=True)
     content: bytes = save(arrays, metadata={"names": names})
-    return Packed(gzip.compress(content, 6, mtime=0), hashlib.sha256(content).hexdigest())
+    return Attachment(SUFFIX, gzip.compress(content, 6, mtime=0), hashlib.sha256(content).hexdigest())
 
 
 def unpack(data: bytes, sha256: str, where: str) -> tuple[Truth, Detections]:
@@ -159,8 +151,6 @@ def unpack(data: bytes, sha256: str, where: str) -> tuple[Truth, Detections]:
 
 
 def _unzip(data: bytes) -> bytes:
-    import io
-
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.core.errors import EngineError
 from bench.core.store import Attachment
-from transfer.metrics.detections import SUFFIX, Detections, Truth, pack
+from transfer.metrics.detections import Detections, Truth, pack
 from transfer.metrics.voc_ap import Rule, voc_ap
 
 
@@ -16,7 +16,7 @@ class VocResult:
     """For the record.
 
     Attributes:
-        metrics: AP, AP50 and AP75 in percent, detections of equal score in the order of the split.
+        metrics: AP, AP50 and AP75 in percent, detections of equal score by image id.
         detectron2_tie_order: The same by the order in which Detectron2 sorts them on this processor.
         details: Of each class, and what else is the same on every machine.
         predictions: Detections and truth, to be kept.
@@ -44,7 +44,6 @@ def measure(truth: Truth, found: Detections, rule: Rule) -> VocResult:
             raise EngineError(
                 f"{name} came out as {value} by the rule {rule}; expected a percentage. Nothing was recorded."
             )
-    packed = pack(truth, found)
     return VocResult(
         metrics=result.metrics,
         detectron2_tie_order=as_detectron2,
@@ -53,5 +52,5 @@ def measure(truth: Truth, found: Detections, rule: Rule) -> VocResult:
             "num_detections": len(found.scores),
             "per_class": {name: result.of_class(label) for label, name in enumerate(truth.classes)},
         },
-        predictions=Attachment(SUFFIX, packed.data, packed.sha256),
+        predictions=pack(truth, found),
     )

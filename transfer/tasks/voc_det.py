@@ -8,7 +8,7 @@ Source:
     He et al. 2020, Momentum Contrast, section 4.2.1; facebookresearch/moco `detection/`.
     Differs: data order and augmentation are drawn from (seed, iteration, slot) and not from one running
     generator, so that a resumed run is the run that was not stopped. Of detections with equal scores, the
-    headline number keeps the order; what Detectron2's evaluator prints here is in the record's details.
+    headline number takes them by image id; by Detectron2's order of them it is in the record's details.
 """
 
 from __future__ import annotations

@@ -114,6 +114,12 @@ def test_memory_is_told_for_each_way_of_taking_the_batch(tmp_path: Path, voc: Pa
     assert load_engine("detectron2").estimate_job(frozen).memory_bytes > 0
 
 
+def test_a_rate_that_diverges_does_not_in_the_estimate(tmp_path: Path, voc: Path) -> None:
+    """It has no warm-up; whether the run diverges is for the run to say."""
+    job = make_job(tmp_path, voc, "solver.learning_rate=100.0")
+    assert load_engine("detectron2").estimate_job(job).train_seconds > 0
+
+
 def test_an_estimate_leaves_no_trace(tmp_path: Path, voc: Path) -> None:
     job = make_job(tmp_path, voc)
     load_engine("detectron2").estimate_job(replace(job))
