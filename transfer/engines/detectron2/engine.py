@@ -27,7 +27,7 @@ from transfer.engines.detectron2.processes import launch, out_of_memory, threads
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.detectron2.train import in_any_process, train
 from transfer.engines.detectron2.training import Progress, Training, load
-from transfer.metrics.voc_result import measure
+from transfer.metrics.voc_result import VocResult, measure
 
 load_detectron2()
 
@@ -150,11 +150,9 @@ def _run(fabric: Fabric, job: Job) -> Output:
     if found is None:  # not the first process
         return Output(metrics={})
     result = measure(truth_of(data.test, data.classes), found, job.protocol.metric.ap_rule)
-    details = _details(training, state, verified)
-    machine = {**details[MACHINE], "detectron2_tie_order": result.detectron2_tie_order}
     return Output(
         metrics=result.metrics,
-        details={**details, **result.details, MACHINE: machine},
+        details=_details(training, state, verified, result),
         predictions=result.predictions,
         earlier_seconds=earlier_seconds,
         stopped_by=stopped_by,
@@ -181,17 +179,23 @@ def _note_where(state: Progress) -> None:
         state.machines.append(machine)
 
 
-def _details(training: Training, state: Progress, verified: dict[str, Any]) -> dict[str, Any]:
+def _details(
+    training: Training, state: Progress, verified: dict[str, Any], result: VocResult
+) -> dict[str, Any]:
     details: dict[str, Any] = {
         "verified": verified,
         "final_loss": state.log[-1] if state.log else {},
         "num_devices": training.fabric.world_size,
         "tested_in": "fp32",
+        **result.details,
     }
     if training.scaler:
         details["skipped_updates"] = state.skipped
-    several = {"commits": state.commits, "machines": state.machines}
-    return {**details, MACHINE: {name: values for name, values in several.items() if len(values) > 1}}
+    details[MACHINE] = {"detectron2_tie_order": result.detectron2_tie_order}
+    for name, values in (("commits", state.commits), ("machines", state.machines)):
+        if len(values) > 1:
+            details[MACHINE][name] = values
+    return details
 
 
 def _config(fabric: Fabric, job: Job) -> Any:
