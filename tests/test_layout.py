@@ -112,7 +112,7 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
     ("bench.report", ("bench.core", "bench.report")),
     ("bench.synth", ("bench.core", "bench.synth")),
     ("bench.images", ("bench.core", "bench.images")),
-    ("bench.features", ("bench.core", "bench.features")),
+    ("bench.features", ("bench.core", "bench.images", "bench.features")),
     ("bench", ("bench", *PRODUCT)),
     ("pretrain.methods", ("bench.core", "bench.images", "bench.features", "pretrain")),
     ("pretrain", ("bench.core", "bench.images", "bench.features", "pretrain")),

@@ -37,15 +37,20 @@ class Seeds(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(seeds))
 
 
-def training_options(function: F) -> F:
-    """Add the common flags; their values arrive under the names below."""
+def training_options(*, results: bool) -> Callable[[F], F]:
+    """Add the common flags; their values arrive under the names below.
+
+    Args:
+        results: Whether the command keeps records of results.
+    """
     path = click.Path(path_type=Path)
+    store = click.option(
+        "--results", type=path, default=Path("results/runs"), show_default=True, help="Results store."
+    )
     options = (
         click.option("--data", type=path, help="Data set; the embedded one if left out."),
         click.option("--out", type=path, default=Path("runs"), show_default=True, help="Run folders."),
-        click.option(
-            "--results", type=path, default=Path("results/runs"), show_default=True, help="Results store."
-        ),
+        *([store] if results else []),
         click.option(
             "--seeds", type=Seeds(), default="0", show_default=True, help="Trials, as in 0 or 0,1,2 or 0-4."
         ),
@@ -57,22 +62,24 @@ def training_options(function: F) -> F:
             show_default=True,
             help="GPUs, or processes on a machine without one.",
         ),
+        click.option("--precision", type=click.Choice(PRECISIONS), help="Instead of the config's (marked)."),
         click.option(
-            "--precision", type=click.Choice(PRECISIONS), help="Instead of the protocol's (marked)."
+            "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change a field (marked)."
         ),
-        click.option(
-            "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Change a field (record: custom)."
-        ),
-        click.option("--smoke", is_flag=True, help="The protocol's twin at toy size, for a CPU."),
+        click.option("--smoke", is_flag=True, help="The config's twin at toy size, for a CPU."),
         click.option("--resume", is_flag=True, help="Go on from the newest checkpoint."),
         click.option(
             "--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing."
         ),
         click.option("--json", "as_json", is_flag=True, help="Print the results as JSON."),
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
 def reading_options(function: F) -> F:

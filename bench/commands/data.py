@@ -15,6 +15,7 @@ def command() -> None:
     Examples:
       bench data synth --out data/synth
       bench data check voc VOCdevkit
+      bench data check images imagenet/train
       bench data show data/synth --out sheet.png
     """
 
@@ -158,13 +159,13 @@ def show(folder: Path, out: Path, split: str | None, count: int, force: bool, as
 
 
 class CheckGroup(click.Group):
-    """A subcommand for each layout of data that a task of the registry reads."""
+    """A subcommand for each layout of data that a task of the registry reads, and for images alone."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The layouts, sorted."""
-        from bench.commands._check import layouts
+        from bench.commands._check import IMAGES, layouts
 
-        return sorted(layouts())
+        return sorted([*layouts(), IMAGES])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The check of a layout; an unknown name is an error that suggests the nearest."""
@@ -179,6 +180,7 @@ CHECK_HELP = """Check a data set before anything trains on it: every fault, with
 Examples:
   bench data check voc VOCdevkit
   bench data check voc my_set --json
+  bench data check images imagenet/train
 """
 
 command.add_command(CheckGroup("check", help=CHECK_HELP, short_help="Find every fault of a data set."))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
@@ -91,3 +93,53 @@ def layouts(as_json: bool) -> None:
             click.echo(line)
         click.echo()
     click.echo(f"{len(LAYOUTS)} layouts. The input is RGB with ImageNet's mean and std where none is named.")
+
+
+@command.command("methods")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def methods(as_json: bool) -> None:
+    """List the pretraining methods: what each is made of, and its configs.
+
+    \b
+    Examples:
+      bench ls methods
+      bench ls methods --json
+    """
+    from dataclasses import asdict
+
+    from bench.commands._text import echo_json, rows, terminal_width
+    from bench.core.config import read_toml
+    from bench.core.paths import CONFIGS
+    from pretrain.api import METHODS
+
+    configs: dict[str, list[str]] = {}
+    for path in sorted((CONFIGS / "pretrain").glob("*.toml")):
+        configs.setdefault(read_toml(path)["method"].replace("_", "-"), []).append(path.stem)
+    found: list[dict[str, Any]] = [
+        {
+            "name": name.replace("-", "_"),
+            "version": method.version,
+            "summary": method.summary,
+            "parts": asdict(method.preset),
+            "configs": configs.get(name, []),
+            "source": method.source,
+        }
+        for name, method in METHODS
+    ]
+    if as_json:
+        echo_json(found)
+        return
+    for entry in found:
+        click.echo(entry["name"])
+        parts = ", ".join(f"{key} {_word(value)}" for key, value in entry["parts"].items())
+        facts = [("is", entry["summary"]), ("made of", parts), ("configs", ", ".join(entry["configs"]))]
+        facts.append(("from", entry["source"]))
+        for line in rows(facts, column=9, width=terminal_width()):
+            click.echo(line)
+        click.echo()
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

@@ -38,7 +38,7 @@ def _task_command(name: str) -> click.Command:
     task = TASKS.get(name)
     spec = task.spec
 
-    @training_options
+    @training_options(results=True)
     @click.option(
         "--protocol",
         default=spec.default_protocol,

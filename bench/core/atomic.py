@@ -140,6 +140,19 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add to a log, synced; a kill may leave a part of the last line, which the log's reader must drop.
+
+    Raises:
+        DiskError: the disk is full or the place cannot be written.
+    """
+    data = text.encode()
+    with disk_errors(path, len(data)), open(path, "ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_files(files: Mapping[Path, bytes]) -> None:
     """Put several files into one folder: all of them, or, after an error or a signal that raises, none.
 

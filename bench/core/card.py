@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ByteRange = Annotated[float, Field(ge=-255.0, le=255.0)]
+Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 Text = Annotated[str, Field(max_length=2000)]
 PositiveStd = Annotated[float, Field(gt=0.0, le=1024.0)]
 
@@ -59,7 +60,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Text
-    arch: Literal["resnet50"] = "resnet50"
+    arch: Arch = "resnet50"
     layout: Text
     encoder: Text = ""
     source_file: Text = ""

@@ -1,7 +1,7 @@
 """Signals that ask to stop: the handler only notes them, the loop saves and leaves at its next step.
 
-SIGTERM and SIGUSR1 come from schedulers, SIGINT from the keyboard. A second SIGINT stops at once, which is
-safe: a checkpoint that is not complete does not exist.
+SIGTERM and SIGUSR1 come from schedulers, SIGUSR2 from submitit, SIGINT from the keyboard. A second SIGINT
+stops at once, which is safe: a checkpoint that is not complete does not exist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from types import FrameType
 
 from bench.core.errors import Stopped
 
-_WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 class StopRequest:

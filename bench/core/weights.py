@@ -60,6 +60,32 @@ class Weights:
     tensors: dict[str, np.ndarray]
 
 
+WEIGHTS_FILE = "weights.safetensors"
+"""In the folder of a pretraining run."""
+
+
+def weights_file(path: Path) -> Path:
+    """The file that `path` stands for: itself, or the weights in the folder of a pretraining run.
+
+    Raises:
+        WeightsError: a folder without weights.
+    """
+    if not path.is_dir():
+        return path
+    if (path / WEIGHTS_FILE).is_file():
+        return path / WEIGHTS_FILE
+    runs = sorted(entry.parent.name for entry in path.glob(f"*/{WEIGHTS_FILE}"))
+    if runs:
+        raise WeightsError(f"{path}: holds {len(runs)} runs; give one of them, as {path / runs[0]}")
+    if (path / "checkpoints").is_dir():
+        raise WeightsError(
+            f"{path}: its pretraining is not finished; bench pretrain --resume goes on with it"
+        )
+    raise WeightsError(
+        f"{path}: a folder without {WEIGHTS_FILE}; expected a checkpoint or a run of bench pretrain"
+    )
+
+
 def sha256_file(path: Path) -> str:
     """sha256 of a file's bytes, in hex. Raises WeightsError if it cannot be read."""
     digest = hashlib.sha256()

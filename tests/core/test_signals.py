@@ -11,7 +11,7 @@ import pytest
 
 from bench.core.signals import watch
 
-WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 @pytest.fixture(autouse=True)

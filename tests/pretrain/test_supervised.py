@@ -1,58 +1,197 @@
-"""The supervised loop at toy size."""
+"""Supervised pretraining against a step written out, and the pixels that every method feeds."""
 
-from pathlib import Path
+from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms
 
-from bench.core.config import load_config
-from bench.core.errors import DataError
-from bench.core.paths import CONFIGS
-from bench.core.weights import read_weights, write_weights
-from bench.synth.generate import Counts, generate
-from pretrain.supervised import SupervisedConfig, pretrain_supervised
-from transfer.adapters.load import load_backbone
+from bench.images.view_config import JigsawConfig
+from pretrain.api import MEAN, STD
+from pretrain.distributed import Place
+from pretrain.methods.supervised import ENTRY
+from pretrain.optim import build_optimizer
+from tests.pretrain.test_contrast import (
+    TOLERANCE,
+    assert_near,
+    batch_of,
+    build,
+    feed,
+    gradients,
+    part_of,
+    small_config,
+    torchvision_resnet,
+)
+from tests.pretrain.test_optim import Velocity
 
-TOY = ("steps=3", "batch_size=4", "image_px=32", "warmup_steps=1", "crop_padding_px=2")
-NAME = "resnet50.supervised_toy"
+CLASSES, PLACE = 5, Place(5, 0)
+
+
+def small_supervised(**parts: Any) -> Any:
+    return small_config("supervised_ep90", **parts)
+
+
+def cross_entropy_by_hand(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    losses = []
+    for row, label in zip(logits, labels.tolist(), strict=True):
+        logs = row - torch.log(torch.exp(row).sum())
+        losses.append(-(1 - smoothing) * logs[label] - smoothing / len(row) * logs.sum())
+    return torch.stack(losses).mean()
+
+
+class Reference:
+    """A classifier and SGD by hand; all but the ResNet and its autograd."""
+
+    def __init__(self, state: dict[str, Tensor], smoothing: float) -> None:
+        state = {
+            name: value.double() if value.is_floating_point() else value for name, value in state.items()
+        }
+        self.network = torchvision_resnet(part_of(state, "network."))
+        self.classifier = part_of(state, "classifier.")
+        self.smoothing, self.optimizer = smoothing, Velocity(momentum=0.9, weight_decay=1e-4)
+
+    def logits_of(self, images: Tensor) -> Tensor:
+        return self.network(feed(images)) @ self.classifier["weight"].T + self.classifier["bias"]
+
+    def step(self, images: Tensor, labels: Tensor, rate: float) -> tuple[Tensor, dict[str, Tensor]]:
+        for value in self.classifier.values():
+            value.requires_grad_()
+        loss = cross_entropy_by_hand(self.logits_of(images), labels, self.smoothing)
+        named = dict(self.parameters())
+        grads = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+        with torch.no_grad():
+            old = {name: value.detach().clone() for name, value in named.items()}
+            for name, value in self.optimizer.updated(old, grads, rate).items():
+                named[name].copy_(value)
+        return loss.detach(), grads
+
+    def parameters(self) -> Any:
+        yield from ((f"network.{name}", value) for name, value in self.network.named_parameters())
+        yield from ((f"classifier.{name}", value) for name, value in self.classifier.items())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_two_whole_steps_are_those_written_out(smoothing: float) -> None:
+    config = small_supervised(label_smoothing=smoothing)
+    model = build(config, num_classes=CLASSES)
+    reference = Reference(model.state_dict(), smoothing)
+    optimizer = build_optimizer(config.optimizer, model, fused=True)
+    for step in range(2):
+        batch = batch_of(step, views=1, labels=CLASSES)
+        optimizer.zero_grad()
+        loss, _ = model(batch, PLACE)
+        loss.backward()
+        expected, grads = reference.step(batch.views[0], batch.labels, 0.1)
+        assert float(loss.detach()) == pytest.approx(float(expected), abs=TOLERANCE, rel=0)
+        assert_near(gradients(model), grads)
+        optimizer.step()
+        model.after_step()
+        assert_near(dict(model.named_parameters()), dict(reference.parameters()))
+
+
+def test_the_first_loss_in_float32_is_that_of_float64() -> None:
+    model = build(small_supervised(), torch.float32, num_classes=CLASSES)
+    reference, batch = Reference(model.state_dict(), 0.0), batch_of(0, views=1, labels=CLASSES, side=64)
+    loss, scalars = model(batch, PLACE)
+    logits = reference.logits_of(batch.views[0])
+    expected = cross_entropy_by_hand(logits, batch.labels, 0.0)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-5, rel=0)
+    right = sum(int(row.argmax()) == label for row, label in zip(logits, batch.labels.tolist(), strict=True))
+    assert float(scalars["top1"]) == 100.0 * right / 4
+    assert set(scalars) == set(model.columns) and not any(v.requires_grad for v in scalars.values())
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("folder") / "data"
-    generate(root, class_size_px=32, counts=Counts(0, 0, 2, 1))
-    return root / "folder"
+def model() -> Any:
+    return build(small_supervised(), torch.float32, num_classes=CLASSES)
 
 
-def config(*overrides: str) -> SupervisedConfig:
-    return load_config(SupervisedConfig, CONFIGS / "smoke" / "supervised.toml", (*TOY, *overrides))
+def test_equal_scores_give_the_logarithm_of_the_classes() -> None:
+    model = build(small_supervised(), num_classes=CLASSES)
+    torch.nn.init.zeros_(model.classifier.weight)
+    torch.nn.init.zeros_(model.classifier.bias)
+    loss, _ = model(batch_of(0, views=1, labels=CLASSES), PLACE)
+    assert float(loss.detach()) == pytest.approx(math.log(CLASSES), abs=1e-12)
 
 
-def test_equal_seeds_give_equal_weights_that_pass_the_audit(folder: Path, tmp_path: Path) -> None:
-    first, accuracy = pretrain_supervised(config(), folder / "train", folder / "val", seed=0, name=NAME)
-    again, _ = pretrain_supervised(config(), folder / "train", folder / "val", seed=0, name=NAME)
-    other, _ = pretrain_supervised(config(), folder / "train", folder / "val", seed=1, name=NAME)
-    assert 0.0 <= accuracy <= 100.0
-    assert first.card.tensors_sha256 == again.card.tensors_sha256 != other.card.tensors_sha256
-
-    path = tmp_path / "weights.safetensors"
-    write_weights(path, first)
-    assert read_weights(path).card == first.card
-    loaded = load_backbone(path)
-    assert loaded.card.tensors_sha256 == first.card.tensors_sha256
-    assert len(loaded.tensors) == 265
+def test_right_answers_are_counted_in_percent(model: Any) -> None:
+    model.eval()
+    batch = batch_of(0, views=1, labels=CLASSES)
+    with torch.no_grad():
+        best = model.classify(model.backbone(model.normalise(batch.views[0]))).argmax(dim=1)
+        for wrong in range(5):
+            labels = torch.where(torch.arange(4) < wrong, (best + 1) % CLASSES, best)
+            _, scalars = model(batch._replace(labels=labels), PLACE)
+            assert float(scalars["top1"]) == 100.0 - 25.0 * wrong
+    model.train()
 
 
-def test_every_stage_learns(folder: Path) -> None:
-    before, _ = pretrain_supervised(config("steps=1"), folder / "train", folder / "val", seed=0, name=NAME)
-    after, _ = pretrain_supervised(config(), folder / "train", folder / "val", seed=0, name=NAME)
-    for name in ("conv1.weight", "layer1.0.bn3.weight", "layer4.2.bn3.weight"):
-        assert not np.array_equal(before.tensors[name], after.tensors[name]), name
+def test_scores_and_loss_are_float32_under_mixed_precision(model: Any) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = model(batch_of(0, views=1, labels=CLASSES), PLACE)
+    assert loss.dtype == torch.float32
 
 
-def test_folders_of_different_classes_are_refused(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "val" / "zebra").mkdir(parents=True)
-    source = next((folder / "val" / "disc").iterdir())
-    (tmp_path / "val" / "zebra" / "a.jpg").write_bytes(source.read_bytes())
-    with pytest.raises(DataError, match="classes"):
-        pretrain_supervised(config(), folder / "train", tmp_path / "val", seed=0, name=NAME)
+def test_a_batch_without_labels_is_our_own_fault(model: Any) -> None:
+    with pytest.raises(TypeError, match="labels"):
+        model(batch_of(0, views=1), PLACE)
+
+
+def test_a_jigsaw_is_refused() -> None:
+    assert ENTRY.problems(small_supervised()) == []
+    (problem,) = ENTRY.problems(small_supervised().model_copy(update={"jigsaw": JigsawConfig()}))
+    assert "jigsaw" in problem
+
+
+def pictures(count: int = 3, side: int = 40) -> np.ndarray:
+    """Random RGB pictures and one that holds all 256 values of each channel."""
+    found = np.random.default_rng(0).integers(0, 256, (count, side, side, 3)).astype(np.uint8)
+    found[0].reshape(-1, 3)[:256] = np.arange(256, dtype=np.uint8)[:, None]
+    return found
+
+
+def fed(model: Any, found: np.ndarray) -> Tensor:
+    """As a loader gives them: channels first, channels last in memory."""
+    return model.normalise(torch.from_numpy(found).movedim(-1, -3))
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_pixels_are_torchvisions_to_tensor_and_normalize_bit_for_bit(
+    model: Any, order: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "memory_format", order)
+    theirs = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    )
+    found = pictures()
+    expected = torch.stack([theirs(Image.fromarray(picture)) for picture in found])
+    values = fed(model, found)
+    assert values.dtype == torch.float32 and torch.equal(values, expected)
+    assert values.is_contiguous(memory_format=order)
+
+
+def test_pixels_in_float64_are_the_formula() -> None:
+    model, found = build(small_supervised(), num_classes=CLASSES), pictures()
+    expected = (found / 255.0 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    values = fed(model, found)
+    assert values.dtype == torch.float64
+    assert np.abs(values.movedim(1, -1).numpy() - expected).max() < 1e-12
+
+
+def test_the_values_are_imagenets_on_the_byte_scale() -> None:
+    assert pytest.approx([255 * value for value in (0.485, 0.456, 0.406)]) == MEAN
+    assert pytest.approx([255 * value for value in (0.229, 0.224, 0.225)]) == STD
+
+
+def test_patches_and_single_pictures_are_fed_alike_and_pixels_are_kept(model: Any) -> None:
+    found = pictures()
+    before, whole = found.copy(), fed(model, found)
+    assert torch.equal(fed(model, found[None])[0], whole)
+    assert torch.equal(fed(model, found[1]), whole[1])
+    assert np.array_equal(found, before)

@@ -13,7 +13,7 @@ from bench.core.card import Card, InputSpec
 from bench.core.card_file import find_card, read_declared
 from bench.core.errors import WeightsError
 from bench.core.tensor_ref import TensorRef
-from bench.core.weights import checkpoint_kind, read_card, read_checkpoint, sha256_file
+from bench.core.weights import checkpoint_kind, read_card, read_checkpoint, sha256_file, weights_file
 from transfer.adapters.haiku import unfold
 from transfer.adapters.identify import containers, find_encoders, identify, why_not
 from transfer.adapters.layout import Layout
@@ -96,7 +96,7 @@ def inspect_checkpoint(
     """Read a checkpoint as a transfer would, and say all that was found on the way.
 
     Args:
-        path: The file.
+        path: The file, or the folder of a pretraining run.
         encoder: As for `transfer.adapters.load.load_backbone`.
         input_spec: The same.
 
@@ -104,6 +104,7 @@ def inspect_checkpoint(
         WeightsError: the file cannot be read, or is of no kind that holds weights. Every other fault is in
             `problem`.
     """
+    path = weights_file(path)
     kind = checkpoint_kind(path)
     card_file = find_card(path)
     facts: dict[str, Any] = {

@@ -13,7 +13,7 @@ from bench.core.card_file import Declared, declare, declared_inside, find_card, 
 from bench.core.errors import UsageError, WeightsError
 from bench.core.paths import as_text, safe_name
 from bench.core.pickle_values import shown
-from bench.core.weights import Weights, read_card, read_checkpoint, read_weights, sha256_file
+from bench.core.weights import Weights, read_card, read_checkpoint, read_weights, sha256_file, weights_file
 from transfer.adapters.audit import Audit, audit_backbone, check_tensors
 from transfer.adapters.identify import Found, identify
 from transfer.adapters.layout import Place
@@ -42,7 +42,8 @@ def load_backbone(
     """The ResNet-50 backbone in a checkpoint of any known layout, or in a file of ours.
 
     Args:
-        path: A checkpoint; its kind is found from the content. A card beside or inside it is read.
+        path: A checkpoint, its kind is found from the content, or the folder of a pretraining run. A card
+            beside or inside it is read.
         name: What tables call it; None keeps the name on a card, or makes `resnet50.<file name>`.
         encoder: Which encoder to take where a file has several: see `transfer.adapters.identify`.
         input_spec: What the stem expects, if it is not what the layout says.
@@ -68,6 +69,7 @@ def load(
     """As `load_backbone`, with what was left out."""
     if name is not None:
         safe_name(name, "name of weights", error=WeightsError)
+    path = weights_file(path)
     own = read_card(path)
     checkpoint = {} if own else read_checkpoint(path)
     inside = declared_inside(checkpoint, str(path))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from bench.core.errors import CheckpointError, EngineError
 from tests.transfer.engines.test_detectron2 import TOY, final_tensors, make_job, run
-from transfer.engines.detectron2.processes import _as_raised
+from bench.core.processes import _as_raised
 
 TWO = ("model.norm='naiveSyncBN'", "solver.precision='fp32'")
 

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 
 from bench.core import atomic
 from bench.core.log import quiet_fabric, say
+from bench.core.processes import in_any_process, launch, out_of_memory, threads_of_a_process
 from bench.core.provenance import git_state, hardware
 from bench.core.records import MACHINE
 from bench.core.signals import watch
@@ -23,9 +24,8 @@ from transfer.engines.detectron2.estimate import estimate
 from transfer.engines.detectron2.evaluate import detect, precise_bn
 from transfer.engines.detectron2.loader import to_dicts, train_loader, voc_data
 from transfer.engines.detectron2.model import build_config, build_detector, check_pixels
-from transfer.engines.detectron2.processes import launch, out_of_memory, threads_of_a_process
 from transfer.engines.detectron2.repairs import load_detectron2
-from transfer.engines.detectron2.train import in_any_process, train
+from transfer.engines.detectron2.train import train
 from transfer.engines.detectron2.training import Progress, Training, load
 from transfer.metrics.voc_result import VocResult, measure
 
@@ -146,7 +146,7 @@ def _run(fabric: Fabric, job: Job) -> Output:
             check_stop=check_stop,
         )
         found = detect(model, cfg, data, check_stop=check_stop)
-        stopped_by = (stop.name or "a signal") if in_any_process(fabric, bool(stop)) else ""
+        stopped_by = (stop.name or "a signal") if any(in_any_process(fabric, bool(stop))) else ""
     if found is None:  # not the first process
         return Output(metrics={})
     result = measure(truth_of(data.test, data.classes), found, job.protocol.metric.ap_rule)

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from bench.core import rng
 from bench.core.checkpoint import newest_step
 from bench.core.errors import DivergedError, Stopped
 from bench.core.log import progress
+from bench.core.processes import in_any_process
 from bench.core.signals import StopRequest
 from transfer.engines.detectron2.loader import parts_of
 from transfer.engines.detectron2.repairs import load_detectron2
@@ -65,7 +65,7 @@ def train(training: Training, loader: Iterator[list[Any]], state: Progress, stop
                 values = {name: float(value) for name, value in losses.items()}
                 state.log.append({"iteration": state.iteration, "learning_rate": rate, **values})
             bar.update(state.iteration, f"loss {float(loss):.3f}")
-            if in_any_process(fabric, bool(stop)):
+            if any(in_any_process(fabric, bool(stop))):
                 save(training, state)
                 name = stop.name or "a signal to another process"
                 raise Stopped(f"{name}: saved after iteration {state.iteration:,}; --resume goes on")
@@ -88,14 +88,6 @@ def _forward_and_backward(training: Training, batch: list[Any]) -> dict[str, Ten
         for name, value in losses.items():
             total[name] = total.get(name, 0.0) + value.detach() / len(parts)
     return total
-
-
-def in_any_process(fabric: Fabric, flag: bool) -> bool:
-    """Whether `flag` is set in one of the processes; all of them must ask."""
-    if fabric.world_size == 1:
-        return flag
-    total = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
-    return bool(float(total) > 0) if isinstance(total, Tensor) else flag
 
 
 def _guard(

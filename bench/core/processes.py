@@ -1,4 +1,4 @@
-"""Several processes for one trial: started by Fabric, stopped together, their errors brought home."""
+"""Several processes for one training: started by Fabric, stopped together, their errors brought home."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-
-import torch
-from lightning_fabric import Fabric
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+from typing import TYPE_CHECKING, TypeVar
 
 from bench.core import errors
 from bench.core.errors import BenchError, EngineError, Stopped
 from bench.core.log import silence
 from bench.core.signals import leave_with_the_parent, watch
-from transfer.api import Job, Output
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+J = TypeVar("J")
+R = TypeVar("R")
 
 _ERROR_LINE = re.compile(r"^bench\.core\.errors\.(\w+): (.*)", re.MULTILINE | re.DOTALL)
 
 
-def launch(fabric: Fabric, run: Callable[[Fabric, Job], Output], job: Job) -> Output:
+def launch(fabric: Fabric, run: Callable[[Fabric, J], R], job: J) -> R:
     """Run `job` in every process of `fabric`; returns what the first one brings back.
 
     Raises:
@@ -30,6 +32,8 @@ def launch(fabric: Fabric, run: Callable[[Fabric, Job], Output], job: Job) -> Ou
         Stopped: a signal came; all processes were told, and saved together.
         EngineError: a process was killed, or a device has too little memory.
     """
+    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
     with watch(pass_on=True) as stop:
         try:
             # The job travels inside the function and the output as bytes: Fabric walks through what it
@@ -43,13 +47,11 @@ def launch(fabric: Fabric, run: Callable[[Fabric, Job], Output], job: Job) -> Ou
                     f"{stop.name}: a process ended before it could save; --resume goes on"
                 ) from error
             raise EngineError(f"a process of the training was killed: {error}") from error
-    output = pickle.loads(data)  # noqa: S301  (our own child wrote it, a moment ago)
-    if not isinstance(output, Output):
-        raise TypeError(f"a process returned {type(output).__name__}")
+    output: R = pickle.loads(data)  # noqa: S301  (our own child wrote it, a moment ago)
     return output
 
 
-def _run_child(fabric: Fabric, *, run: Callable[[Fabric, Job], Output], job: Job) -> bytes:
+def _run_child(fabric: Fabric, *, run: Callable[[Fabric, J], R], job: J) -> bytes:
     leave_with_the_parent()
     if not fabric.is_global_zero:
         silence()
@@ -63,6 +65,8 @@ def threads_of_a_process(fabric: Fabric, num_processes: int) -> Iterator[None]:
 
     Processes that each take every core slow each other down many times over.
     """
+    import torch
+
     before = torch.get_num_threads()
     if fabric.device.type == "cpu" and num_processes > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
@@ -70,6 +74,18 @@ def threads_of_a_process(fabric: Fabric, num_processes: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def in_any_process(fabric: Fabric, *flags: bool) -> tuple[bool, ...]:
+    """For each flag, whether it is set in one of the processes; all of them must ask."""
+    import torch
+
+    if fabric.world_size == 1:
+        return flags
+    total = fabric.all_reduce(
+        torch.tensor([float(flag) for flag in flags], device=fabric.device), reduce_op="sum"
+    )
+    return tuple(bool(value > 0) for value in torch.as_tensor(total).tolist())
 
 
 def _as_raised(text: str) -> BenchError:

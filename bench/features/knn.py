@@ -1,0 +1,61 @@
+"""The weighted k-NN classifier on frozen features.
+
+Source:
+    Wu et al. 2018, Unsupervised Feature Learning via Non-Parametric Instance Discrimination, section 3.4: k =
+    200, weights exp(similarity / .07). The same numbers in facebookresearch/dino `eval_knn.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.core.errors import DataError
+
+_CHUNK = 1024
+
+
+def knn_predict(
+    features: Tensor,
+    train_features: Tensor,
+    train_labels: Tensor,
+    *,
+    neighbours: int,
+    temperature: float,
+    num_classes: int,
+) -> Tensor:
+    """The class that the nearest training images vote for.
+
+    Args:
+        features: [images, dim], any length; compared by the cosine.
+        train_features: [train, dim].
+        train_labels: [train] int64.
+        neighbours: That vote; all where there are fewer.
+        temperature: A vote weighs exp(cosine / temperature).
+        num_classes: More than the highest label.
+
+    Returns:
+        [images] int64; the lower class where two are equal.
+
+    Raises:
+        DataError: no training image.
+    """
+    if len(train_features) == 0:
+        raise DataError("k-NN: no training image to vote; expected at least one")
+    bank = functional.normalize(train_features, dim=1).t()
+    queries, found = functional.normalize(features, dim=1), []
+    for first in range(0, len(queries), _CHUNK):
+        chunk = queries[first : first + _CHUNK]
+        similarity, index = (chunk @ bank).topk(min(neighbours, bank.shape[1]), dim=1)
+        votes = torch.zeros(len(chunk), num_classes, dtype=similarity.dtype, device=chunk.device)
+        # Less the largest, so that a low temperature does not overflow; the same factor for all classes.
+        weights = ((similarity - similarity[:, :1]) / temperature).exp()
+        votes.scatter_add_(1, train_labels[index], weights)
+        found.append(votes.argmax(dim=1))
+    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64, device=features.device)
+
+
+def accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Percent of [images] that are right."""
+    return 100.0 * float((predicted == labels).double().mean())

@@ -1,0 +1,1 @@
+"""Networks that images go in and features come out of, under torchvision's names."""

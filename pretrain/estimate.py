@@ -1,0 +1,154 @@
+"""What a run will take: steps are counted, a step and an image are timed here, tensors are summed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.core import rng
+from bench.core.checkpoint import KEEP
+from bench.core.log import quiet_fabric
+from bench.core.processes import out_of_memory, threads_of_a_process
+from pretrain.api import MethodModel, Sizes
+from pretrain.data.loader import Batch
+from pretrain.devices import make_fabric
+from pretrain.distributed import Place
+from pretrain.plan import Plan
+from pretrain.run import Wrapped, wrap
+from pretrain.samples import Views
+
+CPU_IMAGES = 8
+"""A step that is timed on a CPU has at most so many images, and its time is scaled."""
+TIMED_IMAGES = 6
+_LOG_BYTES_A_ROW = 200
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Rough figures, and of what they were made.
+
+    Attributes:
+        step_seconds: Of one update, were images at hand.
+        input_seconds: In which the workers of a device make its images of one update.
+        train_seconds: Of a whole run: the slower of the two, for every step.
+        disk_bytes: In the run folder at its fullest.
+        basis: What was measured, for a person.
+    """
+
+    step_seconds: float
+    input_seconds: float
+    train_seconds: float
+    disk_bytes: int
+    basis: str
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Time a step of random images and the views of a few real ones; nothing is written.
+
+    Raises:
+        EngineError: the device has too little memory.
+        DataError: an image cannot be read.
+    """
+    quiet_fabric()
+    config, devices = plan.config, plan.devices
+    num_workers = config.loop.num_workers
+    if num_workers is None:
+        num_workers = devices.num_workers()
+    fabric = make_fabric(config, devices.alone())
+    images = config.batch_size // (devices.total * config.loop.accumulation_steps)
+    timed = images if fabric.device.type == "cuda" else max(2, min(images, CPU_IMAGES))
+    with torch.random.fork_rng(), threads_of_a_process(fabric, devices.per_node):
+        torch.manual_seed(0)
+        sizes = Sizes(len(plan.train), len(plan.train.classes or ()))
+        wrapped = wrap(fabric, plan.method.build(config, sizes), config)
+        try:
+            part_seconds = _time_step(wrapped, _random_batch(plan, timed)) * images / timed
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(str(error)) from error
+    image_seconds = _time_input(plan)
+    step = part_seconds * config.loop.accumulation_steps
+    wait = image_seconds * (config.batch_size / devices.total) / max(num_workers, 1)
+    # Without workers, reading and computing take turns.
+    slower = max(step, wait) if num_workers else step + wait
+    basis = (
+        f"a step of {timed} random images and the views of {min(TIMED_IMAGES, len(plan.train))} real ones, "
+        f"timed here; {num_workers} process(es) reading"
+    )
+    return Estimate(
+        step_seconds=step,
+        input_seconds=wait,
+        train_seconds=slower * plan.num_steps,
+        disk_bytes=_disk_bytes(plan, wrapped),
+        basis=basis,
+    )
+
+
+def _random_batch(plan: Plan, images: int) -> Batch:
+    draw = torch.Generator().manual_seed(0)
+
+    def pixels(*shape: int) -> Tensor:
+        return torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
+
+    side, jigsaw = plan.config.view.crop_px, plan.config.jigsaw
+    return Batch(
+        views=tuple(pixels(images, 3, side, side) for _ in range(plan.method.num_views)),
+        patches=pixels(images, jigsaw.grid**2, 3, jigsaw.patch_px, jigsaw.patch_px) if jigsaw else None,
+        labels=torch.zeros(images, dtype=torch.int64),
+        index=torch.arange(images),
+    )
+
+
+def _time_step(wrapped: Wrapped, batch: Batch) -> float:
+    """Seconds of one update, the faster of two after a first one that prepares."""
+    fabric, seconds = wrapped.fabric, []
+    for number in range(3):
+        _wait_for(fabric.device)
+        started = time.monotonic()
+        wrapped.step_optimizer.zero_grad()
+        loss, _ = wrapped.step_model(fabric.to_device(batch), Place(0, number))
+        fabric.backward(loss)
+        wrapped.step_optimizer.step()
+        wrapped.model.after_step()
+        _wait_for(fabric.device)
+        seconds.append(time.monotonic() - started)
+    return min(seconds[1:])
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _time_input(plan: Plan) -> float:
+    """Seconds in which one process makes the views of one image."""
+    config = plan.config
+    make = Views(config.view, config.jigsaw, plan.method.num_views, 0)
+    indices = rng.permutation(0, 0, len(plan.train))[:TIMED_IMAGES].tolist()
+    make(plan.train.read(indices[0]), indices[0], 0)  # opens what is opened once
+    started = time.monotonic()
+    for index in indices:
+        make(plan.train.read(index), index, 0)
+    return (time.monotonic() - started) / len(indices)
+
+
+def _disk_bytes(plan: Plan, wrapped: Wrapped) -> int:
+    model = _bytes(wrapped.model.state_dict())
+    # As many again as the optimiser keeps for each trained value.
+    kept = 2 if plan.config.optimizer.kind == "adamw" else 1
+    trained = sum(value.nbytes for value in wrapped.model.parameters() if value.requires_grad)
+    # One more than are kept, while the newest is being written.
+    rows = plan.num_steps // plan.config.loop.log_steps
+    weights = _bytes(_backbone(wrapped.model))
+    return (KEEP + 1) * (model + kept * trained) + weights + rows * _LOG_BYTES_A_ROW
+
+
+def _backbone(model: MethodModel) -> dict[str, Any]:
+    return model.backbone.state_dict()
+
+
+def _bytes(tensors: dict[str, Any]) -> int:
+    return sum(value.nbytes for value in tensors.values())

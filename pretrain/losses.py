@@ -1,0 +1,46 @@
+"""Losses that no library has as we need them; NT-Xent is lightly's."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, *, temperature: float) -> Tensor:
+    """Cross entropy of picking each query's positive among the negatives (InfoNCE).
+
+    Args:
+        query: [batch, dim], projections of the first view, unit length, with gradient.
+        positive: [batch, dim], those of the second view, unit length, no gradient; row i belongs to query i.
+        negatives: [queue, dim], unit length, no gradient; their order does not matter.
+        temperature: Divides the cosine similarity; no unit, above 0 (MoCo .07, MoCo v2 .2, InfoMin .15).
+
+    Returns:
+        [] mean over the batch, in nats; log(1 + queue) when all similarities are equal.
+
+    Source:
+        He et al. 2020, Momentum Contrast, eq. 1.
+        Differs: none in value. The row of logits is never put together: the logarithm of its sum of
+        exponentials is taken of the negatives and the positive apart. Similarities are float32 under mixed
+        precision, too.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        positive_logit = (query * positive).sum(dim=1) / temperature
+        negative_logits = query @ negatives.t() / temperature
+        total = torch.logaddexp(positive_logit, negative_logits.logsumexp(dim=1))
+        return (total - positive_logit).mean()
+
+
+def mutual_information(loss: Tensor, num_candidates: int) -> Tensor:
+    """I_NCE, the lower bound of the views' mutual information that a contrastive loss gives, in nats.
+
+    Args:
+        loss: [] InfoNCE or NT-Xent, in nats.
+        num_candidates: Among how many, the positive included, it is picked.
+
+    Source:
+        Oord et al. 2018, Contrastive Predictive Coding, appendix A.1: I >= log(N) - loss.
+    """
+    return math.log(num_candidates) - loss.detach()

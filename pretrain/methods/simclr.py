@@ -1,0 +1,104 @@
+"""SimCLR: the other images of a large batch are the negatives; no queue, no second encoder.
+
+Source:
+    Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual Representations; recipe of
+    open-mmlab/mmselfsup `configs/selfsup/simclr/` (its linear probe: 62.7 at batch 256, 69.2 at 4,096 and 800
+    epochs). PyContrast has no SimCLR. Loss and projector are lightly's `NTXentLoss` and
+    `SimCLRProjectionHead`.
+    Differs: none known in loss and network; blur is Pillow's, as in mmselfsup (the paper: a Gaussian of a
+    tenth of the side).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from lightly.loss import NTXentLoss
+from lightly.models.modules.heads import SimCLRProjectionHead
+from pydantic import Field
+from torch import Tensor, nn
+
+from bench.core.config import Section
+from pretrain.api import Method, MethodModel, Preset, Sizes
+from pretrain.backbones.resnet import build_backbone, feature_dim
+from pretrain.config import PretrainConfig
+from pretrain.data.loader import Batch
+from pretrain.distributed import Place
+from pretrain.losses import mutual_information
+
+
+class SimCLRParts(Section):
+    """`[parts]` of SimCLR.
+
+    Attributes:
+        hidden_dim, projection_dim: Of the projector, two layers with batch norm after each.
+        temperature: Divides similarities.
+    """
+
+    hidden_dim: Annotated[int, Field(ge=2, le=65_536)]
+    projection_dim: Annotated[int, Field(ge=2, le=65_536)]
+    temperature: Annotated[float, Field(gt=0.0, le=100.0)]
+
+
+class SimCLR(MethodModel):
+    """Each view must find the other view of its image among all views of the batch, of all processes."""
+
+    columns = ("loss", "i_nce")
+
+    def __init__(self, config: PretrainConfig[SimCLRParts]) -> None:
+        super().__init__()
+        parts = config.parts
+        self.network = build_backbone(config.backbone)
+        norms = config.backbone.norm != "group"
+        head = SimCLRProjectionHead(
+            feature_dim(config.backbone), parts.hidden_dim, parts.projection_dim, batch_norm=norms
+        )
+        # Its norms follow the backbone's: of all processes together, or none where that has GroupNorm.
+        self.head: nn.Module = head
+        if config.backbone.norm == "sync_batch":
+            self.head = nn.SyncBatchNorm.convert_sync_batchnorm(head)  # type: ignore[no-untyped-call]
+        self.criterion = NTXentLoss(temperature=parts.temperature, gather_distributed=True)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The only one."""
+        return self.network
+
+    def forward(self, batch: Batch, place: Place) -> tuple[Tensor, dict[str, Tensor]]:
+        """NT-Xent of the two views; similarities are float32 under mixed precision, too."""
+        first, second = batch.views
+        num_images = len(first)
+        views = self.normalise(torch.cat([first, second]))
+        projections = self.head(self.network(views))
+        with torch.autocast(projections.device.type, enabled=False):
+            if projections.dtype in (torch.bfloat16, torch.float16):
+                projections = projections.float()
+            loss: Tensor = self.criterion(projections[:num_images], projections[num_images:])
+        candidates = 2 * num_images * self.world.size - 1
+        return loss, {"loss": loss.detach(), "i_nce": mutual_information(loss, candidates)}
+
+
+def _build(config: PretrainConfig[Any], _sizes: Sizes) -> MethodModel:
+    return SimCLR(config)
+
+
+def _problems(config: PretrainConfig[Any]) -> list[str]:
+    return ["[jigsaw]: SimCLR has no such branch"] if config.jigsaw is not None else []
+
+
+ENTRY = Method(
+    name="simclr",
+    version=1,
+    summary="Contrast within a large batch (Chen et al. 2020).",
+    num_views=2,
+    with_labels=False,
+    parts=SimCLRParts,
+    build=_build,
+    problems=_problems,
+    default_config="simclr_ep200",
+    preset=Preset(
+        modality="RGB", jigsaw=False, memory="batch", augmentation="SimCLR", head="mlp", temperature=0.1
+    ),
+    source="mmselfsup, simclr 8xb32 200e",
+)
