@@ -36,6 +36,8 @@ def diverged(
     shown = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
     value = float(loss)
     what = f"the gradient's norm is {float(norm)}" if torch.isfinite(loss) else f"the loss is {value}"
+    if torch.isfinite(loss + norm):
+        what = "in another process, the loss or the gradient is not finite"
     last = newest_step(training.folder)
     saved = f"the last checkpoint is of step {last:,}" if last is not None else "there is no checkpoint yet"
     return DivergedError(

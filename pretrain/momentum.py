@@ -25,8 +25,8 @@ def update_momentum(slow: nn.Module, network: nn.Module, ema_momentum: float) ->
         ema_momentum: m, 0 to 1.
 
     Source:
-        He et al. 2020, Momentum Contrast, eq. 2; HobbitLong/PyContrast `learning/base_trainer.py`: after the
-        optimiser's step, with the new weights (MoCo's own code: before the keys, with the old ones).
+        He et al. 2020, Momentum Contrast, eq. 2; HobbitLong/PyContrast `learning/contrast_trainer.py`: after
+        the optimiser's step, with the new weights (MoCo's own code: before the keys, with the old ones).
         Differs: one fused operation over all tensors.
     """
     torch._foreach_lerp_(list(slow.parameters()), list(network.parameters()), 1.0 - ema_momentum)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from bench.core import rng
@@ -49,7 +50,8 @@ class KnnMonitor:
     def measure(self) -> dict[str, float]:
         """k-NN accuracy, and that of the method's own classifier where it has one, in percent.
 
-        The networks are left in evaluation mode; no statistic of theirs is changed.
+        The networks are left in evaluation mode; no statistic of the first process is changed, and the other
+        processes take over its own: it is the one whose weights are written.
 
         Raises:
             DataError: an image cannot be read.
@@ -58,6 +60,9 @@ class KnnMonitor:
             raise TypeError("the monitor needs classes")
         monitor, model = self.training.config.monitor, self.training.model
         model.eval()
+        if self.training.fabric.world_size > 1:
+            for statistic in model.backbone.buffers():
+                dist.broadcast(statistic, src=0)
         voters = self._voters(len(self.train), monitor.max_train_images)
         device = self.training.fabric.device
         bank = self._features(self.train, voters)

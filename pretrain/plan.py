@@ -81,10 +81,12 @@ class Plan:
         held_out = f", {len(self.val):,} held out for k-NN" if self.val else ""
         parts = config.loop.accumulation_steps
         jigsaw = f", jigsaw of {config.jigsaw.grid**2} patches" if config.jigsaw else ""
-        kind = "GPU" if accelerator() == "cuda" else "CPU process"
-        where = f"{devices.total} {kind}{'s' if devices.total > 1 else ''}"
+        one, more = ("GPU", "GPUs") if accelerator() == "cuda" else ("CPU process", "CPU processes")
+        where = f"{devices.total} {more if devices.total > 1 else one}"
+        if devices.nodes > 1:
+            where += f" on {devices.nodes} nodes"
         if devices.started_by != "us":
-            where += f" on {devices.nodes} nodes, started by {devices.started_by}"
+            where += f", started by {devices.started_by}"
         lines = [
             f"Method    {self.method.name} v{self.method.version}: {self.method.summary}",
             f"Network   {config.backbone.arch}, {config.backbone.norm} norm; weights "

@@ -88,14 +88,19 @@ def execute(plan: Plan) -> list[Result]:
         BenchError: of the room where something went wrong.
     """
     todo, results = pending(plan), []
-    for seed in plan.options.seeds:
-        path = plan.weights_path(seed)
-        if seed not in todo:
-            say(f"Seed {seed}: pretrained already")
-            results.append(Result(seed, path, _card_at(path), {}))
-            continue
-        monitor = _run_job(_job(plan, seed))
-        results.append(Result(seed, path, _card_at(path), monitor))
+    try:
+        for seed in plan.options.seeds:
+            path = plan.weights_path(seed)
+            if seed not in todo:
+                say(f"Seed {seed}: pretrained already")
+                results.append(Result(seed, path, _card_at(path), {}))
+                continue
+            monitor = _run_job(_job(plan, seed))
+            results.append(Result(seed, path, _card_at(path), monitor))
+    finally:
+        # Not after each seed: processes that torchrun started would meet again at the addresses of before.
+        if dist.is_initialized():
+            dist.destroy_process_group()
     return results
 
 
@@ -137,9 +142,6 @@ def _run_job(job: Job) -> dict[str, float]:
             return _run(fabric, job)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(str(error)) from error
-        finally:
-            if dist.is_initialized():
-                dist.destroy_process_group()
 
 
 def _run(fabric: Fabric, job: Job) -> dict[str, float]:

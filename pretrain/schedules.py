@@ -26,7 +26,7 @@ class Schedule(Section):
             "after_warmup": the cosine spans what is left (SimCLR).
 
     Source:
-        HobbitLong/PyContrast `learning/base_trainer.py`: epochs count from 1, so that a cosine never uses the
+        HobbitLong/PyContrast `learning/base_trainer.py`: its epochs count from 1, so that a cosine never uses the
         full learning rate, and a step decay comes when the epoch is above the given one.
     """
 
@@ -66,8 +66,7 @@ def learning_rate(schedule: Schedule, start: float, *, step: int, steps_per_epoc
         if schedule.kind == "cosine" and schedule.cosine_starts == "with_warmup":
             target = _decayed(schedule, start, float(schedule.warmup_epochs), epochs)
         return schedule.warmup_from + step / warmup_steps * (target - schedule.warmup_from)
-    # Epochs count from 1, and a step stands at its end, so that both forms end at the floor.
-    done = float(step // steps_per_epoch + 1) if schedule.per == "epoch" else (step + 1) / steps_per_epoch
+    done = float(step // steps_per_epoch + 1) if schedule.per == "epoch" else step / steps_per_epoch
     return _decayed(schedule, start, done, epochs)
 
 

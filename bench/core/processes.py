@@ -61,7 +61,7 @@ def _run_child(fabric: Fabric, *, run: Callable[[Fabric, J], R], job: J) -> byte
 
 @contextmanager
 def threads_of_a_process(fabric: Fabric, num_processes: int) -> Iterator[None]:
-    """Take as many threads as each of so many processes on a CPU; one process takes what it has.
+    """Take no more threads than are there for each of so many processes on a CPU; one takes what it has.
 
     Processes that each take every core slow each other down many times over.
     """
@@ -69,7 +69,7 @@ def threads_of_a_process(fabric: Fabric, num_processes: int) -> Iterator[None]:
 
     before = torch.get_num_threads()
     if fabric.device.type == "cpu" and num_processes > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
+        torch.set_num_threads(min(before, max(1, (os.cpu_count() or 1) // num_processes)))
     try:
         yield
     finally:

@@ -51,12 +51,17 @@ def centre_batches(
         DataError: an image cannot be read; when its batch comes.
     """
     end_workers_at_exit()
+    num_workers = num_workers if len(indices) > batch_size else 0
     loader: DataLoader[Any] = DataLoader(
         _Centres(source, indices, resize_px, crop_px),
         batch_size=batch_size,
-        num_workers=num_workers if len(indices) > batch_size else 0,
+        num_workers=num_workers,
+        # As in training: spawned ones would import torch for seconds.
+        multiprocessing_context="fork" if num_workers else None,
         collate_fn=_as_list,
         worker_init_fn=_start_worker,
+        # Its own: the loader draws a seed for its workers, by default from torch's global generator.
+        generator=torch.Generator(),
     )
     for items in loader:
         for item in items:

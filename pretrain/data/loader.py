@@ -169,6 +169,8 @@ def train_batches(
         sampler=_Places(order, range(start_step, end_step), rank, world_size, accumulation),
         batch_size=None,
         num_workers=num_workers,
+        # A process that was spawned would spawn its workers, too, and each would import torch for seconds.
+        multiprocessing_context="fork" if num_workers else None,
         collate_fn=_as_it_is,
         worker_init_fn=_start_worker,
         pin_memory=pin_memory and torch.cuda.is_available(),

@@ -5,8 +5,10 @@ Source:
     open-mmlab/mmselfsup `configs/selfsup/simclr/` (its linear probe: 62.7 at batch 256, 69.2 at 4,096 and 800
     epochs). PyContrast has no SimCLR. Loss and projector are lightly's `NTXentLoss` and
     `SimCLRProjectionHead`.
-    Differs: none known in loss and network; blur is Pillow's, as in mmselfsup (the paper: a Gaussian of a
-    tenth of the side).
+    Differs: none known in loss and network; lightly's LARS adds 1e-8 to its denominator, and leaves a tensor
+    whose gradient is exactly zero undecayed; the rise ends one step later; the cosine falls step by step, as
+    in the paper, not once an epoch; blur is Pillow's, as in mmselfsup (the paper: a Gaussian of a tenth of
+    the side).
 """
 
 from __future__ import annotations

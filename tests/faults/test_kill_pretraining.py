@@ -11,27 +11,40 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
+from bench.cli import main
 from bench.core import atomic
-from pretrain import loop, monitor
+from bench.core.checkpoint import newest_step
+from bench.core.weights import WEIGHTS_FILE
+from bench.images.views import make_patches, make_view
+from pretrain import loop, monitor, training
 from pretrain import run as product
+from pretrain.contrast import MomentumContrast
+from pretrain.data.loader import Sample
+from pretrain.queue import KeyQueue
 from pretrain.run import Job
 from pretrain.samples import Views
+from pretrain.training import Progress, Training
 from tests.helpers.pretraining import (
     BATCH_SIZE,
-    EPOCHS,
     NAMES,
     STEPS,
     STEPS_PER_EPOCH,
+    WITH_QUEUE,
     at_call,
     differences,
     make_images,
-    move,
     narrow_networks,
     published_optimizer,
     resume,
@@ -39,10 +52,12 @@ from tests.helpers.pretraining import (
     run_until,
     saved_step,
     toy_job,
+    toy_overrides,
 )
 
 EVERY_STEP = "loop.checkpoint_minutes=0.000001"
 PLACES = ("loading", "forward", "update", "saving", "monitor")
+STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 MAKE_JOB = Callable[..., Job]
 
 
@@ -117,9 +132,13 @@ def _narrow() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def make_job(tmp_path_factory: pytest.TempPathFactory) -> MAKE_JOB:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def make_job(images: Path) -> MAKE_JOB:
     """A method's toy job with its own optimiser."""
-    images = make_images(tmp_path_factory.mktemp("images"))
 
     def make(out: Path, name: str, *more: str) -> Job:
         return toy_job(out, images, name, *published_optimizer(name), *more)
@@ -162,11 +181,188 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_was_not(
     tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job], name: str
 ) -> None:
     job = make_job(tmp_path, name, EVERY_STEP)
-    for place, step in (("count", 2), ("log", 4), ("monitor", 5), ("count", 7), ("log", 9), ("weights", STEPS)):
+    for place, step in (
+        ("count", 2),
+        ("log", 4),
+        ("monitor", 5),
+        ("count", 7),
+        ("log", 9),
+        ("weights", STEPS),
+    ):
         kill_at(job, place, step)
         assert saved_step(job) == (step if place in ("monitor", "weights") else step - 1)
     resume(job)
     assert differences(job, straight(name)) == []
+
+
+def test_a_run_is_killed_with_its_workers_and_goes_on_with_another_number_of_them(
+    tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job]
+) -> None:
+    name = NAMES[-1]
+    kill_at(make_job(tmp_path, name, "loop.num_workers=2", EVERY_STEP), "forward", 8)
+    job = make_job(tmp_path, name, "loop.num_workers=1")
+    assert saved_step(job) == 7
+    resume(job)
+    assert differences(job, straight(name)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_stopped_by_each_signal_goes_on_with_any_number_of_workers(
+    tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job], name: str
+) -> None:
+    draw = random.Random(f"stops of {name}")
+    steps = [draw.choice((1, 2)), draw.choice((3, 4)), draw.choice((6, 7)), draw.choice((8, 9))]
+    signals = draw.sample(STOPS, len(STOPS))
+    for step, number, workers in zip(steps, signals, (0, 2, 1, 0), strict=True):
+        run_until(make_job(tmp_path, name, f"loop.num_workers={workers}"), step, number)
+    job = make_job(tmp_path, name, "loop.num_workers=2")
+    resume(job)
+    assert differences(job, straight(name)) == []
+
+
+def command(out: Path, images: Path, name: str, *more: str) -> None:
+    """`bench pretrain` in this process, which ends with it."""
+    overrides = toy_overrides(name, *published_optimizer(name), "epochs=4")
+    flags = [part for override in overrides for part in ("--set", override)]
+    where = ["--smoke", "--data", str(images), "--out", str(out)]
+    sys.argv = ["bench", "pretrain", name.replace("-", "_"), *where, *flags, *more]
+    main()
+
+
+@pytest.mark.parametrize(("number", "name"), list(zip((signal.SIGTERM, signal.SIGUSR1), NAMES, strict=False)))
+def test_the_command_leaves_with_75_at_a_signal_from_outside_and_goes_on_with_resume(
+    tmp_path: Path, images: Path, number: signal.Signals, name: str
+) -> None:
+    fork = multiprocessing.get_context("fork").Process
+    row = random.Random(name).randint(1, 8)
+    child = fork(target=command, args=(tmp_path, images, name))
+    child.start()
+    while child.is_alive() and row >= sum(len(log.read_bytes().splitlines()) for log in logs(tmp_path)):
+        time.sleep(0.002)
+    os.kill(child.pid or 0, number)
+    child.join(300)
+    assert child.exitcode == 75
+    (log,) = logs(tmp_path)
+    stopped_at = newest_step(log.parent / "checkpoints")
+    assert stopped_at is not None
+    assert row <= stopped_at < 20
+    assert log.read_text().splitlines()[-1].startswith(f"{stopped_at},")
+    assert not (log.parent / WEIGHTS_FILE).exists()
+
+    again = fork(target=command, args=(tmp_path, images, name, "--resume"))
+    whole = fork(target=command, args=(tmp_path / "whole", images, name))
+    for process in (again, whole):
+        process.start()
+        process.join(300)
+        assert process.exitcode == 0
+    (other,) = logs(tmp_path / "whole")
+    for file in ("log.csv", WEIGHTS_FILE):
+        assert (log.parent / file).read_bytes() == (other.parent / file).read_bytes()
+
+
+def logs(out: Path) -> list[Path]:
+    return list(out.glob("pretrain/*/*/log.csv"))
+
+
+def saves(job: Job, *, minutes_a_step: float | None = None) -> list[int]:
+    """Run a job; after which steps there was a checkpoint."""
+    steps: list[int] = []
+    real, forward, now = loop.save, loop._forward_and_backward, [0.0]
+
+    def noted(training: Training, state: Progress) -> None:
+        steps.append(state.step)
+        real(training, state)
+
+    def later(*arguments: Any) -> Any:
+        now[0] += 60.0 * (minutes_a_step or 0.0)
+        return forward(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "save", noted)
+        patch.setattr(loop, "_forward_and_backward", later)
+        if minutes_a_step:
+            patch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        run(job)
+    return steps
+
+
+def test_a_checkpoint_is_made_every_so_many_minutes_and_after_each_epoch(
+    tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job]
+) -> None:
+    name = NAMES[0]
+    assert saves(make_job(tmp_path / "a", name)) == [5, 10]
+    job = make_job(tmp_path / "b", name, EVERY_STEP)
+    assert saves(job) == list(range(1, STEPS + 1))
+    assert differences(job, straight(name)) == []
+    job = make_job(tmp_path / "c", name, "loop.checkpoint_minutes=2.0")
+    assert saves(job, minutes_a_step=1.0) == [2, 4, 5, 7, 9, 10]
+
+
+class GlobalViews(Views):
+    """Drawn from one generator, which nobody saves."""
+
+    draw: ClassVar[np.random.Generator]
+
+    def __call__(self, image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
+        views = tuple(make_view(self.view, image, self.draw) for _ in range(self.num_views))
+        return Sample(views, make_patches(self.jigsaw, image, self.draw) if self.jigsaw else None)
+
+
+def forget(patch: pytest.MonkeyPatch, what: str) -> None:
+    """Spoil what is saved, or what is brought back."""
+    if what == "queue":
+        real_init = KeyQueue.__init__
+
+        def init(self: KeyQueue, *arguments: Any) -> None:
+            real_init(self, *arguments)
+            self.register_buffer("keys", self.keys, persistent=False)
+
+        patch.setattr(KeyQueue, "__init__", init)
+        return
+    real = training._from_checkpoint
+
+    def forgetful(now: Training, found: Any) -> Progress:
+        state, model = real(now, found), now.model
+        assert isinstance(model, MomentumContrast)
+        if what == "pointer":
+            model.queue.pointer.zero_()
+        elif what == "optimiser":
+            now.optimizer.state.clear()
+        elif what == "momentum copy":
+            model.key.load_state_dict(model.query.state_dict())
+        return state
+
+    patch.setattr(training, "_from_checkpoint", forgetful)
+
+
+@pytest.mark.parametrize("what", ["nothing", "queue", "pointer", "optimiser", "momentum copy"])
+def test_a_resume_that_forgets_something_is_seen(
+    tmp_path: Path,
+    make_job: MAKE_JOB,
+    straight: Callable[[str], Job],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    """The negative controls."""
+    name = WITH_QUEUE[-1]
+    job = make_job(tmp_path, name)
+    forget(monkeypatch, what)
+    run_until(job, 7)
+    resume(job)
+    found = differences(job, straight(name))
+    assert ("log.csv" in found, WEIGHTS_FILE in found) == (what != "nothing",) * 2
+
+
+def test_views_from_a_global_generator_are_seen(
+    tmp_path: Path, make_job: MAKE_JOB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A negative control, too; each part of a run starts as a new process would."""
+    monkeypatch.setattr(product, "Views", GlobalViews)
+    whole, job = (make_job(tmp_path / place, NAMES[0]) for place in ("whole", "parts"))
+    for part in (lambda: run(whole), lambda: run_until(job, 7), lambda: resume(job)):
+        GlobalViews.draw = np.random.default_rng(0)
+        part()
+    assert {"log.csv", WEIGHTS_FILE} <= set(differences(job, whole))
 
 
 def test_the_kills_are_five_a_method() -> None:

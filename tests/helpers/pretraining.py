@@ -212,23 +212,19 @@ def at_call(number: int, function: Callable[..., Any], then: Callable[[], None])
     return called
 
 
-def prepare(job: Job, *, change: Callable[[nn.Module], object] | None = None) -> Training:
-    """Networks and optimiser of a job, on a CPU; `change` is called with the model before there is more."""
+def prepare(job: Job, *, dtype: torch.dtype = torch.float32) -> Training:
+    """Networks and optimiser of a job, on a CPU, drawn and kept in `dtype`."""
     method, config = parse_config(job.values, "config")
-    if change is not None:
-        build = method.build
-
-        def changed(*arguments: Any) -> Any:
-            model = build(*arguments)
-            change(model)
-            return model
-
-        method = replace(method, build=changed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(devices, "accelerator", lambda: "cpu")
         fabric = devices.make_fabric(config, job.devices)
     fabric.launch()
-    return product.prepare(fabric, job, method, config, Order(len(job.train), config.batch_size, job.seed))
+    order = Order(len(job.train), config.batch_size, job.seed)
+    torch.set_default_dtype(dtype)
+    try:
+        return product.prepare(fabric, job, method, config, order)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def batches(job: Job, training: Training, start: int, end: int) -> list[list[Batch]]:
@@ -258,3 +254,22 @@ def step(training: Training, parts: list[Batch], number: int) -> dict[str, Tenso
     loop._update(training, Progress(step=number), gradient_norm(training))
     training.model.after_step()
     return scalars
+
+
+def first_losses(job: Job, num_steps: int, *, dtype: torch.dtype = torch.float32) -> list[float]:
+    """The losses of the first steps of a job; `dtype` as in `prepare`."""
+    now = prepare(job, dtype=dtype)
+    return [float(step(now, parts, at)["loss"]) for at, parts in enumerate(batches(job, now, 0, num_steps))]
+
+
+def hidden_tensors(model: nn.Module) -> list[str]:
+    """Where a model keeps tensors that are no parameter and no buffer."""
+    found = []
+    for place, module in model.named_modules():
+        for key, value in vars(module).items():
+            if key in ("_parameters", "_buffers", "_modules"):
+                continue
+            inner = list(value.values()) if isinstance(value, dict) else value
+            items = inner if isinstance(inner, list | tuple | set) else [inner]
+            found += [f"{place}.{key}" for item in items if isinstance(item, Tensor)]
+    return found

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.utils.tensorboard  # here, with all that is below: once, and not in each process
 import torchvision
 from torch import Tensor, nn
 from torch.multiprocessing import start_processes
@@ -36,12 +37,15 @@ SETTINGS = (
     "epochs=1",
     "optimizer.kind=sgd",
     "optimizer.learning_rate=0.05",
+    "schedule.warmup_epochs=0",
+    "schedule.floor_ratio=0.1",
     "loop.num_workers=0",
     "loop.log_steps=1",
     "monitor.every_epochs=0",
 )
-QUEUE = "parts.queue_size=20"  # does not divide by the batch: the pointer wraps inside of one
+QUEUE = "parts.queue_size=18"  # does not divide by the batch: the pointer wraps inside of one
 NUM_STEPS = 5  # 40 images
+NAMES = [METHODS.get(name).name.replace("-", "_") for name in METHODS.names()]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Case:
         method: As on the command line.
         changes: Besides `SETTINGS`.
         parts: Accumulated parts of each process.
+        nodes: Among which the processes are divided.
         spoiled: The world gathers nothing.
     """
 
@@ -60,6 +65,7 @@ class Case:
     method: str
     changes: tuple[str, ...]
     parts: int = 1
+    nodes: int = 1
     spoiled: bool = False
 
 
@@ -126,17 +132,19 @@ def run_in_processes(work: Callable[..., None], size: int, *arguments: Any) -> N
     start_processes(work, args=(size, port, *arguments), nprocs=size, start_method="forkserver")
 
 
-def read_kept(out: Path, case: Case, size: int, rank: int) -> Kept:
+def read_kept(out: Path, case: Case, size: int | str, rank: int = 0) -> Kept:
+    """What a process of so many had; of "halves", what it should have had."""
     kept: Kept = torch.load(out / f"{case.key}-{size}-{rank}.pt", weights_only=False)
     return kept
 
 
-def _settle(rank: int, size: int, port: int) -> None:
+def settle(rank: int, size: int, port: int) -> None:
     """Become one of the processes that torchrun would have started, with a small network in float64."""
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     torchvision.models.resnet18 = tiny_resnet
     pretrain.devices._PRECISIONS["fp32"] = "64-true"
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK")
     os.environ |= dict.fromkeys(names, str(rank)) | {"GROUP_RANK": "0"}
     os.environ |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE"), str(size))
@@ -147,7 +155,7 @@ def _settle(rank: int, size: int, port: int) -> None:
 
 def work_cases(rank: int, size: int, port: int, cases: list[Case], data: Path, out: Path) -> None:
     """Each case as the product runs it, from its config to its weights."""
-    _settle(rank, size, port)
+    settle(rank, size, port)
     jobs = [make_job(case, data, out / f"runs-{size}") for case in cases]
     devices = Devices.here(1)
     fabric = make_fabric(parse_config(jobs[0].values, "config")[1], devices)
@@ -156,7 +164,9 @@ def work_cases(rank: int, size: int, port: int, cases: list[Case], data: Path, o
     for case, job in zip(cases, jobs, strict=True):
         World.gather = (lambda self, values: values.detach()) if case.spoiled else gather
         job.run_dir.mkdir(parents=True, exist_ok=True)
-        kept = _run_and_keep(fabric, replace(job, devices=devices))
+        kept = _run_and_keep(
+            fabric, replace(job, devices=replace(devices, per_node=size // case.nodes, nodes=case.nodes))
+        )
         torch.save(kept, out / f"{case.key}-{size}-{rank}.pt")
 
 
@@ -194,27 +204,19 @@ def keep_gradients(model: nn.Module, optimizer: torch.optim.Optimizer, kept: Kep
     optimizer.register_step_pre_hook(note)
 
 
-def differences(ours: Kept, theirs: Kept, skip: Callable[[str], bool] = lambda name: False) -> Iterator[str]:
-    """The largest differences of what two processes had, as "what number"; nothing where all is equal."""
-    pairs = [("loss", torch.tensor(ours.losses), torch.tensor(theirs.losses))]
+def largest(ours: Kept, theirs: Kept) -> tuple[float, str]:
+    """The largest difference in all that two processes had, and where it is."""
+    losses = [torch.tensor(kept.losses, dtype=torch.float64) for kept in (ours, theirs)]
+    pairs = [("loss", *losses)]
     for step, (one, other) in enumerate(zip(ours.gradients, theirs.gradients, strict=True)):
-        if one.keys() != other.keys():
-            yield f"gradients of {one.keys() ^ other.keys()}"
+        assert one.keys() == other.keys()
         pairs += [(f"gradient {step} {name}", one[name], other[name]) for name in one]
-    if ours.state.keys() != theirs.state.keys():
-        yield f"state of {ours.state.keys() ^ theirs.state.keys()}"
+    assert ours.state.keys() == theirs.state.keys()
     pairs += [(name, value, theirs.state[name]) for name, value in ours.state.items()]
-    for name, value, expected in pairs:
-        if not skip(name):
-            yield f"{name} {float((value.double() - expected.double()).abs().max())}"
+    return max((distance(value, expected), name) for name, value, expected in pairs)
 
 
-def largest(ours: Kept, theirs: Kept, skip: Callable[[str], bool] = lambda name: False) -> tuple[float, str]:
-    """The largest of them and where it is."""
-    found = [text.rpartition(" ") for text in differences(ours, theirs, skip)]
-    return max((float(number), name) for name, _, number in found)
-
-
-def methods() -> list[str]:
-    """As on the command line."""
-    return [name.replace("-", "_") for name in METHODS.names()]
+def distance(value: Tensor, expected: Tensor) -> float:
+    """The largest difference of two tensors of one shape."""
+    assert value.shape == expected.shape
+    return float((value.double() - expected.double()).abs().max())

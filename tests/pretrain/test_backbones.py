@@ -68,7 +68,10 @@ def test_features_are_torchvisions_before_its_classifier(arch: Any, training: bo
     assert found.shape == (4, feature_dim(BackboneConfig(arch=arch)))
 
 
-@pytest.mark.parametrize(("arch", "dim"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048), ("resnet101", 2048), ("resnet152", 2048)])
+@pytest.mark.parametrize(
+    ("arch", "dim"),
+    [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048), ("resnet101", 2048), ("resnet152", 2048)],
+)
 def test_the_feature_has_the_length_that_is_said(arch: Any, dim: int) -> None:
     config = BackboneConfig(arch=arch)
     assert feature_dim(config) == dim

@@ -52,9 +52,7 @@ def build(config: Any, dtype: torch.dtype = torch.float64, num_classes: int = 0)
     return model.to(dtype).train()
 
 
-def batch_of(
-    step: int, *, views: int = 2, patches: bool = False, labels: int = 0, side: int = 32
-) -> Batch:
+def batch_of(step: int, *, views: int = 2, patches: bool = False, labels: int = 0, side: int = 32) -> Batch:
     draw = torch.Generator().manual_seed(100 + step)
 
     def pixels(*shape: int) -> Tensor:
@@ -121,7 +119,9 @@ class Reference:
             name: value.double() if value.is_floating_point() else value for name, value in state.items()
         }
         self.temperature, self.ema_momentum, self.beta = temperature, ema_momentum, beta
-        self.query, self.key = (torchvision_resnet(part_of(state, f"{n}.backbone.")) for n in ("query", "key"))
+        self.query, self.key = (
+            torchvision_resnet(part_of(state, f"{n}.backbone.")) for n in ("query", "key")
+        )
         self.heads = part_of({k: v for k, v in state.items() if "backbone" not in k}, "query.")
         self.key_heads = {name: value.clone() for name, value in self.heads.items()}
         self.queue, self.pointer = state["queue.keys"].clone(), 0
@@ -187,7 +187,8 @@ class Reference:
 def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = TOLERANCE) -> None:
     assert found.keys() == expected.keys()
     far = {
-        name: float((value.double() - expected[name].double()).abs().max()) for name, value in found.items()
+        name: float((value.detach().double() - expected[name].detach().double()).abs().max())
+        for name, value in found.items()
     }
     assert {name: distance for name, distance in far.items() if not distance <= tolerance} == {}
 
@@ -198,8 +199,7 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
 
 CASES = {
     "as published": {},
-    "with a wrap in the batch": {"queue_size": 6},
-    "with a fast copy": {"queue_size": 6, "ema_momentum": 0.6, "temperature": 0.3},
+    "with a wrap inside the batch": {"queue_size": 6, "ema_momentum": 0.6, "temperature": 0.3},
 }
 
 
@@ -236,9 +236,7 @@ def test_two_whole_steps_are_those_written_out(method: str, case: str) -> None:
 def test_the_first_loss_in_float32_is_that_of_float64(method: str) -> None:
     model = build(small_contrast(method), torch.float32)
     beta = 0.5 if method == "infomin" else None
-    reference = Reference(
-        model.state_dict(), temperature=TEMPERATURES[method], ema_momentum=0.999, beta=beta
-    )
+    reference = Reference(model.state_dict(), temperature=TEMPERATURES[method], ema_momentum=0.999, beta=beta)
     # At 32 px the last batch norms have four values each, which multiplies any rounding.
     batch, place = batch_of(0, patches=method == "infomin", side=64), Place(SEED, 0)
     expected, _ = reference.step([(batch, place)], 0.03)

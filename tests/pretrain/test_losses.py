@@ -49,7 +49,12 @@ def test_info_nce_is_the_cross_entropy_written_out(
 
 
 def test_its_gradient_is_the_expected_key_less_the_positive() -> None:
-    query, positive, negatives, temperature = unit_rows(5, 8, 0), unit_rows(5, 8, 1), unit_rows(11, 8, 2), 0.15
+    query, positive, negatives, temperature = (
+        unit_rows(5, 8, 0),
+        unit_rows(5, 8, 1),
+        unit_rows(11, 8, 2),
+        0.15,
+    )
     expected = np.zeros_like(query)
     for row in range(5):
         shares = candidates(query[row], positive[row], negatives, temperature)
@@ -57,7 +62,9 @@ def test_its_gradient_is_the_expected_key_less_the_positive() -> None:
         mean_key = sum(share * key for share, key in zip(shares, keys, strict=True))
         expected[row] = (mean_key - positive[row]) / temperature / 5
     leaf = torch.from_numpy(query).requires_grad_()
-    info_nce(leaf, torch.from_numpy(positive), torch.from_numpy(negatives), temperature=temperature).backward()
+    info_nce(
+        leaf, torch.from_numpy(positive), torch.from_numpy(negatives), temperature=temperature
+    ).backward()
     assert np.abs(leaf.grad.numpy() - expected).max() < 1e-12
 
 

@@ -1,0 +1,395 @@
+"""What holds for every pretraining method in the folder, with no test of its own.
+
+`tests/golden/losses.json` holds the losses of 20 steps of each method, in float64: there a difference of 1e-7
+becomes one of a tenth, and another memory order or no AVX moves none by 1e-11. After a change that is meant,
+raise `version` and run `UPDATE_GOLDEN=1 uv run pytest -n 0 tests/contracts/test_methods.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+
+from bench.core.errors import ConfigError
+from bench.core.paths import CONFIGS
+from pretrain import loop
+from pretrain import training as room
+from pretrain.api import METHODS
+from pretrain.backbones.resnet import backbone_tensors
+from pretrain.distributed import Place
+from pretrain.plan import config_path, read_config
+from pretrain.run import Job
+from pretrain.training import Progress, Training
+from tests.helpers import pretraining as toy
+from tests.helpers.pretraining import NAMES, STEPS
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
+GOLDEN_STEPS = 20
+TOLERANCE = 1e-8
+FILES = {path.stem: path for path in sorted((CONFIGS / "pretrain").glob("*.toml"))}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.make_images(tmp_path_factory.mktemp("images"))
+
+
+def job_of(images: Path, name: str, *more: str, seed: int = 0) -> Job:
+    return replace(toy.toy_job(images.parent, images, name, *more), seed=seed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_spec_is_complete(name: str) -> None:
+    method = METHODS.get(name)
+    assert method.name == name, "as the file"
+    assert method.version >= 1
+    assert method.summary.endswith(".")
+    assert "(" in method.summary, "with its paper"
+    assert method.num_views >= 1
+    assert method.source
+    assert method.preset.modality
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstrings_say_what_it_is_where_it_is_from_and_how_it_differs(name: str, images: Path) -> None:
+    method = METHODS.get(name)
+    module = METHODS.files()[name].read_text(encoding="utf-8").split('"""')[1]
+    before, _, source = module.partition("Source:")
+    assert len(before.strip()) > 40
+    from_where, _, differs = source.partition("Differs:")
+    assert len(from_where.strip()) > 40
+    assert len(differs.strip()) > 10
+    assert type(toy.prepare(job_of(images, name)).model).__doc__
+    assert method.parts.__doc__
+    assert [field for field in method.parts.model_fields if field not in method.parts.__doc__] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_config_is_there_in_both_sizes(name: str) -> None:
+    for smoke, stem in ((False, METHODS.get(name).default_config), (True, name.replace("-", "_"))):
+        path = config_path(name, smoke=smoke)
+        method, config = read_config(path)
+        assert (method.name, path.stem) == (name, stem)
+        assert config.name == (f"{stem}_smoke" if smoke else stem)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_preset_says_is_what_the_configs_say(name: str) -> None:
+    preset = METHODS.get(name).preset
+    mine = [path for path in FILES.values() if read_config(path)[0].name == name]
+    for path in [*mine, config_path(name, smoke=True)]:
+        config = read_config(path)[1]
+        parts = config.parts.model_dump()
+        assert (config.jigsaw is not None) == preset.jigsaw
+        assert parts.get("temperature") == preset.temperature
+        assert ("queue_size" in parts) == (preset.memory == "queue")
+        assert parts.get("head", preset.head) == preset.head
+
+
+PIL_BLUR = {"kind": "pillow", "probability": 0.5, "sigma_low_px": 0.1, "sigma_high_px": 2.0, "taps": None}
+
+
+def jitter(*values: float) -> dict[str, float]:
+    names = ("brightness", "contrast", "saturation", "hue", "probability")
+    return dict(zip(names, values, strict=True))
+
+
+RAND: dict[str, Any] = {
+    "operations": 2,
+    "magnitude": 10.0,
+    "magnitude_std": 0.5,
+    "operation_probability": 0.5,
+}
+RAND |= {"translate_fraction": 0.45, "fill": [124, 116, 104]}
+# HobbitLong/PyContrast `pycontrast/datasets/util.py`; of SimCLR and the supervised recipe, see their configs.
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "A": {
+        "order": ["crop", "flip", "jitter", "gray"],
+        "crop_area": [0.2, 1.0],
+        "gray_probability": 0.2,
+        "jitter": jitter(0.4, 0.4, 0.4, 0.4, 1.0),
+    },
+    "B": {
+        "order": ["crop", "flip", "jitter", "gray", "blur"],
+        "crop_area": [0.2, 1.0],
+        "gray_probability": 0.2,
+        "jitter": jitter(0.4, 0.4, 0.4, 0.1, 0.8),
+        "blur": PIL_BLUR,
+    },
+    "D": {
+        "order": ["crop", "flip", "jitter", "blur", "randaugment", "gray"],
+        "crop_area": [0.2, 1.0],
+        "gray_probability": 0.2,
+        "jitter": jitter(0.8, 0.8, 0.8, 0.2, 0.8),
+        "blur": PIL_BLUR | {"kind": "gaussian", "taps": 23},
+        "randaugment": RAND,
+    },
+    "SimCLR": {
+        "order": ["crop", "flip", "jitter", "gray", "blur"],
+        "crop_area": [0.08, 1.0],
+        "gray_probability": 0.2,
+        "jitter": jitter(0.8, 0.8, 0.8, 0.2, 0.8),
+        "blur": PIL_BLUR,
+    },
+    "crop and flip": {"order": ["crop", "flip"], "crop_area": [0.08, 1.0], "gray_probability": 0.0},
+}
+JIGSAW = {"crop_px": 255, "crop_area": [0.6, 1.0], "flip_probability": 0.5, "grid": 3, "patch_px": 64}
+QUEUE = {"projection_dim": 128, "queue_size": 65536, "ema_momentum": 0.999, "shuffle_bn": "node"}
+SGD = {"kind": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "decay_norms_and_biases": True, "clip_norm": 0.0}
+LARS = SGD | {"kind": "lars", "weight_decay": 1e-6, "decay_norms_and_biases": False}
+STEP = {"kind": "step", "per": "epoch", "decay_rate": 0.1, "warmup_epochs": 0}
+COSINE = {"kind": "cosine", "per": "epoch", "floor_ratio": 0.001, "warmup_epochs": 0}
+RISE = {"kind": "cosine", "per": "step", "floor_ratio": 0.0, "warmup_epochs": 10}
+RISE |= {"cosine_starts": "after_warmup"}
+# Presets of `pycontrast/options/base_options.py` by name: jigsaw, augmentation, parts, schedule.
+MOCO_V1 = (False, "A", {"head": "linear", "temperature": 0.07, "jigsaw_weight": None, **QUEUE})
+MOCO_V2 = (False, "B", {"head": "mlp", "temperature": 0.2, "jigsaw_weight": None, **QUEUE})
+INFOMIN = (True, "D", {"head": "mlp", "temperature": 0.15, "jigsaw_weight": 0.5, **QUEUE})
+SIMCLR = (False, "SimCLR", {"hidden_dim": 2048, "projection_dim": 128, "temperature": 0.1})
+SUPERVISED = (False, "crop and flip", {"label_smoothing": 0.0})
+PLAIN, ZERO = (
+    {"norm": "batch", "zero_init_residual": False},
+    {"norm": "sync_batch", "zero_init_residual": True},
+)
+# File: preset; epochs, batch, learning rate; backbone, optimiser, schedule.
+TABLE: dict[str, tuple[Any, ...]] = {
+    "moco_v1_ep200": (MOCO_V1, 200, 256, 0.03, PLAIN, SGD, STEP | {"decay_epochs": [120, 160]}),
+    "moco_v1_ep800": (MOCO_V1, 800, 256, 0.03, PLAIN, SGD, STEP | {"decay_epochs": [480, 640]}),
+    "moco_v2_ep200": (MOCO_V2, 200, 256, 0.03, PLAIN, SGD, COSINE),
+    "moco_v2_ep800": (MOCO_V2, 800, 256, 0.03, PLAIN, SGD, COSINE),
+    "infomin_ep200": (INFOMIN, 200, 256, 0.03, PLAIN, SGD, COSINE),
+    "infomin_ep800": (INFOMIN, 800, 256, 0.03, PLAIN, SGD, COSINE),
+    "simclr_ep200": (SIMCLR, 200, 256, 0.3, ZERO, LARS, RISE | {"warmup_from": 3e-5}),
+    "simclr_ep800": (SIMCLR, 800, 4096, 4.8, ZERO, LARS, RISE | {"warmup_from": 4.8e-4}),
+    "supervised_ep90": (SUPERVISED, 90, 256, 0.1, PLAIN, SGD, STEP | {"decay_epochs": [30, 60]}),
+}
+
+
+def test_each_config_is_in_the_table() -> None:
+    assert sorted(TABLE) == sorted(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_configs_are_the_presets_of_pycontrast_and_the_recipes_beside_them(name: str) -> None:
+    preset, epochs, batch_size, rate, norms, optimizer, schedule = TABLE[name]
+    jigsaw, augmentation, parts = preset
+    method, config = read_config(FILES[name])
+    found = config.model_dump(mode="json")
+    assert (config.name, method.preset.augmentation) == (name, augmentation)
+    assert (found["epochs"], found["batch_size"]) == (epochs, batch_size)
+    assert found["backbone"] == {"arch": "resnet50", **norms}
+    assert found["parts"] == parts
+    assert {key: value for key, value in found["view"].items() if value is not None} == {
+        "crop_px": 224,
+        "crop_ratio": [3 / 4, 4 / 3],
+        "flip_probability": 0.5,
+        **AUGMENTATIONS[augmentation],
+    }
+    assert found["jigsaw"] == (JIGSAW if jigsaw else None)
+    assert found["optimizer"] == {"learning_rate": rate, **optimizer}
+    assert found["schedule"] == found["schedule"] | schedule
+    assert config.loop.accumulation_steps == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_gives_a_finite_loss_and_the_numbers_it_names(name: str, images: Path) -> None:
+    method, job = METHODS.get(name), job_of(images, name)
+    now = toy.prepare(job)
+    ((batch,),) = toy.batches(job, now, 0, 1)
+    assert len(batch.views) == method.num_views
+    assert (batch.labels is not None) == method.with_labels
+    loss, scalars = now.model(batch, Place(0, 0))
+    assert loss.shape == ()
+    assert tuple(scalars) == now.model.columns
+    assert torch.equal(scalars["loss"], loss)
+    assert {(value.shape, value.requires_grad) for value in scalars.values()} == {(torch.Size(), False)}
+    assert torch.isfinite(torch.stack(list(scalars.values()))).all()
+    assert ("i_nce" in scalars) == (method.preset.memory in ("queue", "batch"))
+    features = now.model.backbone(now.model.normalise(batch.views[0]))
+    assert features.shape == (len(batch.index), 512)
+    assert (now.model.classify(features) is not None) == method.with_labels
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gradient_reaches_every_trained_tensor_and_no_frozen_one(name: str, images: Path) -> None:
+    job = job_of(images, name, "backbone.zero_init_residual=false")
+    now = toy.prepare(job)
+    loop._forward_and_backward(now, toy.batches(job, now, 0, 1)[0], 0)
+    trained = [value for group in now.optimizer.param_groups for value in group["params"]]
+    for label, value in now.model.named_parameters():
+        assert value.requires_grad == (sum(value is other for other in trained) == 1), label
+        assert (value.grad is not None) == value.requires_grad, label
+        assert value.grad is None or value.grad.abs().sum() > 0, label
+    assert all(value.requires_grad for value in now.model.backbone.parameters()), "else it is the copy"
+
+
+def tensors(now: Training) -> dict[str, Tensor]:
+    return room._to_checkpoint(now, Progress()).tensors
+
+
+def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
+    assert first.keys() == second.keys()
+    return [key for key in first if not torch.equal(first[key], second[key])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_losses_bit_for_bit_and_another_others(name: str, images: Path) -> None:
+    found = []
+    for noise, seed in enumerate((0, 0, 1)):
+        torch.manual_seed(noise)
+        found.append(toy.first_losses(job_of(images, name, seed=seed), 3))
+    assert found[0] == found[1]
+    assert all(one != other for one, other in zip(found[0], found[2], strict=True))
+
+
+@pytest.mark.parametrize("optimizer", ["its own", "of the smoke config"])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_step_leaves_behind_is_saved_and_brought_back(name: str, optimizer: str, images: Path) -> None:
+    """One model goes on, another is loaded, built from another seed."""
+    job = job_of(images, name, *(toy.published_optimizer(name) if optimizer == "its own" else ()))
+    one, other = toy.prepare(job), toy.prepare(replace(job, seed=1))
+    parts = toy.batches(job, one, 0, 5)
+    for number in range(3):
+        toy.step(one, parts[number], number)
+    saved = room._to_checkpoint(one, Progress(step=3))
+    # As files keep them: in one order of memory.
+    plain = torch.contiguous_format
+    saved = replace(saved, tensors={k: v.clone(memory_format=plain) for k, v in saved.tensors.items()})
+    other = replace(other, seed=0)
+    assert room._from_checkpoint(other, saved).step == 3
+    assert differing(tensors(one), tensors(other)) == []
+    for number in (3, 4):
+        mine, theirs = toy.step(one, parts[number], number), toy.step(other, parts[number], number)
+        assert differing(mine, theirs) == []
+        assert differing(tensors(one), tensors(other)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_tensor_that_changes_in_a_step_is_a_saved_one(name: str, images: Path) -> None:
+    job = job_of(images, name)
+    now = toy.prepare(job)
+
+    def everything() -> dict[str, Tensor]:
+        held = [*now.model.named_parameters(), *now.model.named_buffers()]
+        return {key: value.detach().clone() for key, value in held}
+
+    before = everything()
+    toy.step(now, toy.batches(job, now, 0, 1)[0], 0)
+    changed = differing(before, everything())
+    assert set(changed) <= now.model.state_dict().keys()
+    assert len(changed) > 60, "of a ResNet-18"
+    assert toy.hidden_tensors(now.model) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+def test_the_backbone_has_the_tensors_of_torchvision(name: str, arch: str, images: Path) -> None:
+    model = toy.prepare(job_of(images, name, f"backbone.arch='{arch}'")).model
+    found = {key: value.shape for key, value in backbone_tensors(model.backbone).items()}
+    theirs = getattr(torchvision.models, arch)().state_dict()
+    assert found == {
+        key: value.shape
+        for key, value in theirs.items()
+        if not key.startswith("fc.") and not key.endswith("num_batches_tracked")
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_out_of_its_range_is_refused_by_name(name: str, images: Path) -> None:
+    for field in METHODS.get(name).parts.model_fields:
+        for value in ("-1", "1e9", "'nothing'", "[]"):
+            with pytest.raises(ConfigError, match=rf"\[parts\] {field}: "):
+                toy.toy_plan(images.parent, images, name, f"parts.{field}={value}")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_unknown_key_anywhere_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    lines = FILES[name].read_text(encoding="utf-8").splitlines()
+    for place in [0, *(index + 1 for index, line in enumerate(lines) if line.startswith("["))]:
+        path = tmp_path / FILES[name].name
+        path.write_text("\n".join([*lines[:place], "strange_key = 1", *lines[place:]]), encoding="utf-8")
+        with pytest.raises(ConfigError, match="strange_key: unknown key") as caught:
+            read_config(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_config_of_another_method_is_refused(name: str, tmp_path: Path, images: Path) -> None:
+    mine = METHODS.get(name).parts
+    others = [METHODS.get(other) for other in NAMES if METHODS.get(other).parts is not mine]
+    assert others
+    for other in others:
+        text = config_path(other.name, smoke=True).read_text(encoding="utf-8")
+        path = tmp_path / "other.toml"
+        path.write_text(text.replace(f'"{other.name.replace("-", "_")}"', f'"{name.replace("-", "_")}"'))
+        strange = min(other.parts.model_fields.keys() - mine.model_fields.keys())
+        with pytest.raises(ConfigError, match=rf"\[parts\] {strange}: unknown key"):
+            read_config(path)
+    for slug in {other.replace("-", "_") for other in NAMES} - {name.replace("-", "_")}:
+        with pytest.raises(ConfigError, match="the method is the file's"):
+            toy.toy_plan(images.parent, images, name, f"method='{slug}'")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_that_do_not_fit_together_are_refused(name: str, images: Path, tmp_path: Path) -> None:
+    preset, path = METHODS.get(name).preset, tmp_path / "strange.toml"
+    before, _, after = config_path(name, smoke=True).read_text(encoding="utf-8").partition("[optimizer]")
+    path.write_text(
+        f"{before.partition('[jigsaw]')[0]}{'' if preset.jigsaw else '[jigsaw]'}\n[optimizer]{after}"
+    )
+    with pytest.raises(ConfigError, match=r"\[jigsaw\]"):
+        read_config(path)
+    if preset.memory == "queue":
+        with pytest.raises(ConfigError, match=r"batch_size 33 does not fit into parts\.queue_size 32"):
+            toy.toy_plan(images.parent, images, name, "batch_size=33")
+
+
+@pytest.fixture
+def _narrow() -> Iterator[None]:
+    with toy.narrow_networks():
+        yield
+
+
+FEW = ((1, 0), (5, 2), (8, 2))
+EVERY = tuple((at, workers) for workers in range(4) for at in range(1, STEPS + 1))
+
+
+@pytest.mark.usefixtures("_narrow")
+@pytest.mark.parametrize("places", [FEW, pytest.param(EVERY, marks=pytest.mark.slow)], ids=["few", "every"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_goes_on_anywhere_is_the_run_in_one_piece(
+    tmp_path: Path, name: str, places: tuple[tuple[int, int], ...], images: Path
+) -> None:
+    whole = toy.toy_job(tmp_path / "whole", images, name)
+    toy.run(whole)
+    for at, workers in places:
+        job = toy.toy_job(tmp_path / f"{at} {workers}", images, name, f"loop.num_workers={workers}")
+        toy.run_until(job, at)
+        toy.resume(job)
+        assert toy.differences(job, whole) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_losses_of_twenty_steps_move_only_with_the_version(name: str, images: Path) -> None:
+    job = job_of(images, name, *toy.published_optimizer(name), "batch_size=6")
+    found = toy.first_losses(job, GOLDEN_STEPS, dtype=torch.float64)
+    version = METHODS.get(name).version
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    old = golden.get(name, {"version": 0, "losses": []})
+    moved = len(old["losses"]) != GOLDEN_STEPS or found != pytest.approx(old["losses"], rel=TOLERANCE)
+    assert not moved or version > old["version"], "raise `version` of the method: its weights would move"
+    if os.environ.get("UPDATE_GOLDEN"):
+        old = golden[name] = {"version": version, "losses": found}
+        golden |= {"machine": platform.machine(), "torch": torch.__version__}
+        GOLDEN.write_text(json.dumps(golden, indent=2, sort_keys=True) + "\n")
+    assert old["version"] == version, "see the docstring of this file"

@@ -1,0 +1,39 @@
+"""The samples of an image: a function of (seed, epoch, index) and of nothing else."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+
+from bench.core.paths import CONFIGS
+from pretrain.plan import read_config
+from pretrain.samples import Views
+
+_, CONFIG = read_config(CONFIGS / "smoke" / "infomin.toml")
+IMAGE = np.random.default_rng(0).integers(0, 256, (80, 90, 3), dtype=np.uint8)
+
+
+def views(seed: int = 0) -> Views:
+    return Views(CONFIG.view, CONFIG.jigsaw, 2, seed)
+
+
+def test_equal_places_give_equal_samples_also_in_another_process() -> None:
+    first, again = views()(IMAGE, 3, 1), pickle.loads(pickle.dumps(views()))(IMAGE, 3, 1)
+    assert all(np.array_equal(one, two) for one, two in zip(first.views, again.views, strict=True))
+    assert first.patches is not None and np.array_equal(first.patches, again.patches)
+
+
+def test_another_seed_epoch_or_image_gives_another_sample() -> None:
+    first = views()(IMAGE, 3, 1)
+    for other in (views(1)(IMAGE, 3, 1), views()(IMAGE, 3, 2), views()(IMAGE, 4, 1)):
+        assert not np.array_equal(first.views[0], other.views[0])
+        assert not np.array_equal(first.patches, other.patches)
+
+
+def test_the_views_of_an_image_differ() -> None:
+    sample = views()(IMAGE, 0, 0)
+    assert [view.shape for view in sample.views] == [(64, 64, 3)] * 2
+    assert not np.array_equal(*sample.views)
+    assert sample.patches is not None and sample.patches.shape == (9, 20, 20, 3)
+    assert Views(CONFIG.view, None, 1, 0)(IMAGE, 0, 0).patches is None
