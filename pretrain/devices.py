@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,9 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from bench.core.errors import ConfigError, EngineError
 from pretrain.config import PretrainConfig
+
+# Its new name, forward_sync_buffers, is not in all versions of torch that we run on.
+warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
 
 MAX_WORKERS = 16
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}

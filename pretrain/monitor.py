@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from bench.core import rng
 from bench.core.log import say
+from bench.core.signals import StopRequest
 from bench.features.extract import centre_batches, extract
 from bench.features.knn import accuracy, knn_predict
 from bench.images.source import ImageSource
@@ -27,12 +27,14 @@ class KnnMonitor:
         training: The run.
         train, val: Images with equal classes; None for `val` means that there is nothing to ask.
         num_workers: Processes that read images.
+        stop: Set when a signal has come; what was trained is saved then.
     """
 
     training: Training
     train: ImageSource
     val: ImageSource | None
     num_workers: int
+    stop: StopRequest = field(default_factory=StopRequest)
 
     def __call__(self, state: Progress) -> dict[str, float]:
         """Numbers in percent after `state.step` updates, or none where it is not due."""
@@ -55,6 +57,7 @@ class KnnMonitor:
 
         Raises:
             DataError: an image cannot be read.
+            Stopped: a signal came, and there is no other process.
         """
         if self.val is None or self.val.labels is None or self.train.labels is None:
             raise TypeError("the monitor needs classes")
@@ -104,10 +107,11 @@ class KnnMonitor:
         )
 
         def feed(images: Tensor) -> Tensor:
+            # One of several processes that left alone would keep the others waiting.
+            if size == 1:
+                self.stop.check("what was trained is saved")
             return model.normalise(fabric.to_device(images))
 
         with fabric.autocast():
             features = extract(model.backbone, batches, feed)
-        gathered: Any = fabric.all_gather(features) if size > 1 else features
-        whole: Tensor = gathered.reshape(-1, features.shape[-1])[: len(indices)]
-        return whole
+        return model.world.gather(features)[: len(indices)]

@@ -135,7 +135,7 @@ def make_plan(options: Options) -> Plan:
         options=options,
         method=method,
         config=config,
-        departures=tuple(differences(fields, number_changing(base))),
+        departures=tuple(differences(fields, number_changing(base), what="config file")),
         train=train,
         val=val,
         devices=devices,

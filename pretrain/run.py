@@ -18,9 +18,9 @@ from bench.core.card import Card, hash_tensors
 from bench.core.checkpoint import newest_step
 from bench.core.errors import UsageError
 from bench.core.log import quiet_fabric, say, silence
-from bench.core.processes import launch, out_of_memory
+from bench.core.processes import launch, lost_peer, out_of_memory
 from bench.core.provenance import Stopwatch, git_state, hardware
-from bench.core.signals import watch
+from bench.core.signals import StopRequest, watch
 from bench.core.weights import Weights, read_card, write_weights
 from bench.images.source import ImageSource
 from pretrain.api import Method, MethodModel, Sizes
@@ -142,17 +142,27 @@ def _run_job(job: Job) -> dict[str, float]:
             return _run(fabric, job)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(str(error)) from error
+        except RuntimeError as error:
+            lost = lost_peer(f"{type(error).__name__}: {error}") if job.devices.total > 1 else None
+            if lost is None:
+                raise
+            raise lost from error
 
 
 def _run(fabric: Fabric, job: Job) -> dict[str, float]:
     """One run in one of its processes."""
+    with watch() as stop:  # from here on, a signal is answered after a step, the first one at the earliest
+        return _watched(fabric, job, stop)
+
+
+def _watched(fabric: Fabric, job: Job, stop: StopRequest) -> dict[str, float]:
     stopwatch = Stopwatch()
     method, config = parse_config(job.values, "config")
     order = Order(len(job.train), config.batch_size, job.seed)
     training = prepare(fabric, job, method, config, order)
     state = load(training) if job.resume else Progress()
     earlier_seconds = state.seconds
-    _note_where(state)
+    _note_where(state, job)
     if fabric.is_global_zero:
         _write_run_file(job, config)
     num_workers = config.loop.num_workers
@@ -171,12 +181,9 @@ def _run(fabric: Fabric, job: Job) -> dict[str, float]:
         pin_memory=fabric.device.type == "cuda",
         with_labels=method.with_labels,
     )
-    monitor = KnnMonitor(training, job.train, job.val, num_workers)
+    monitor = KnnMonitor(training, job.train, job.val, num_workers, stop)
     columns = training.model.columns
-    with (
-        watch() as stop,
-        RunLog(job.run_dir, columns, start_step=state.step, active=fabric.is_global_zero) as log,
-    ):
+    with RunLog(job.run_dir, columns, start_step=state.step, active=fabric.is_global_zero) as log:
         try:
             train(training, loader, state, stop, log, monitor)
         finally:
@@ -238,13 +245,19 @@ def _compile(model: MethodModel) -> None:
             nn.Module.compile(module)
 
 
-def _note_where(state: Progress) -> None:
+def _note_where(state: Progress, job: Job) -> None:
     """Put down commit and machine, and say where a run goes on."""
     commit, facts = git_state()[0], hardware()
     if commit and commit not in state.commits:
         state.commits.append(commit)
     devices = ", ".join(facts[key] for key in ("gpu", "cpu") if key in facts)
     machine = f"{devices}, {facts['threads']} threads"
+    if job.resume and not state.step:
+        # Another config, data set or version is another run: it must not pass for the one gone on with.
+        others = [path.name for path in job.run_dir.parent.parent.glob(f"{job.run_dir.parent.name[:-8]}*")]
+        others.remove(job.run_dir.parent.name)
+        beside = f"; other runs of this name: {', '.join(sorted(others))}" if others else ""
+        say(f"No checkpoint in {job.run_dir}: starts at the beginning{beside}.")
     if state.step:
         say(f"Going on after step {state.step:,}.")
         if machine not in state.machines:

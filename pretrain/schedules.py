@@ -26,8 +26,8 @@ class Schedule(Section):
             "after_warmup": the cosine spans what is left (SimCLR).
 
     Source:
-        HobbitLong/PyContrast `learning/base_trainer.py`: its epochs count from 1, so that a cosine never uses the
-        full learning rate, and a step decay comes when the epoch is above the given one.
+        HobbitLong/PyContrast `learning/base_trainer.py`: its epochs count from 1, so that a cosine never uses
+        the full learning rate, and a step decay comes when the epoch is above the given one.
     """
 
     kind: Literal["step", "cosine"]

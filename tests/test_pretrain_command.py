@@ -1,4 +1,4 @@
-"""`bench pretrain` as a user starts it: names, plans, dry runs, sheets, what is refused, and a run to its weights."""
+"""`bench pretrain` as a user starts it: plans, dry runs, sheets, what is refused, a run to its weights."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.core import atomic
-from bench.core.card import Arch, Card, InputSpec, Text
+from bench.core.card import Card, InputSpec, Text
 from bench.core.errors import WeightsError, did_you_mean
 from bench.core.pickle_values import shown
 from bench.core.safe_json import parse_json, read_json
@@ -39,7 +39,7 @@ class Declared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    arch: Arch = "resnet50"
+    arch: Literal["resnet50"] = "resnet50"
     layout: Text | None = None
     encoder: Text | None = None
     source_file: Text | None = None

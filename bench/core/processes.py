@@ -96,7 +96,19 @@ def _as_raised(text: str) -> BenchError:
         return kind(found[2].strip())
     if "OutOfMemoryError" in text:
         return out_of_memory(text.strip().splitlines()[-1])
+    if lost := lost_peer(text):
+        return lost
     raise RuntimeError(text)
+
+
+def lost_peer(text: str) -> EngineError | None:
+    """The error of a process that waits for one that is gone, by what gloo or NCCL said; None for others."""
+    found = re.search(r"^.*(gloo/|DistBackendError|DistNetworkError|NCCL error).*$", text, re.MULTILINE)
+    if found is None:
+        return None
+    return EngineError(
+        f"a process of the training was killed or lost its connection: {found[0].strip()}; --resume goes on"
+    )
 
 
 def out_of_memory(reason: str) -> EngineError:

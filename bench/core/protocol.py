@@ -73,13 +73,15 @@ def digest(value: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(fields: dict[str, Any], protocol: dict[str, Any], prefix: str = "") -> list[str]:
-    """Each field that differs from the protocol's file, as "a.b: now (protocol: then)"."""
+def differences(
+    fields: dict[str, Any], protocol: dict[str, Any], prefix: str = "", *, what: str = "protocol"
+) -> list[str]:
+    """Each field that differs from what its file says, as "a.b: now (protocol: then)"; `what` is the file."""
     found: list[str] = []
     for key in sorted(fields.keys() | protocol.keys()):
         now, then = fields.get(key), protocol.get(key)
         if isinstance(now, dict) and isinstance(then, dict):
-            found += differences(now, then, f"{prefix}{key}.")
+            found += differences(now, then, f"{prefix}{key}.", what=what)
         elif now != then:
-            found.append(f"{prefix}{key}: {json.dumps(now)} (protocol: {json.dumps(then)})")
+            found.append(f"{prefix}{key}: {json.dumps(now)} ({what}: {json.dumps(then)})")
     return found

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from bench.core.errors import DataError
-from bench.core.signals import end_workers_at_exit, leave_stopping_to_the_parent
+from bench.core.signals import end_workers_at_exit, leave_stopping_to_the_parent, leave_with_the_parent
 from bench.images.source import ImageSource
 from bench.images.views import center_view
 
@@ -90,3 +90,4 @@ def _as_list(items: list[Any]) -> list[Any]:
 def _start_worker(_worker: int) -> None:
     torch.set_num_threads(1)
     leave_stopping_to_the_parent()
+    leave_with_the_parent()

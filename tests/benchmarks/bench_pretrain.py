@@ -1,9 +1,9 @@
 """How far above random initialisation does each method bring k-NN? Run by hand.
 
-    uv run python -m tests.benchmarks.bench_pretrain --data DIR --out DIR --methods moco_v2,infomin --seeds 0-2
+    python -m tests.benchmarks.bench_pretrain --data DIR --out DIR --methods moco_v2,infomin --seeds 0-2
 
-Pretrains every method at toy size with each seed and prints k-NN accuracy before and after, in percent. What is
-finished is not done again.
+Pretrains every method at toy size with each seed and prints k-NN accuracy before and after, in percent. What
+is finished is not done again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What holds for every pretraining method in the folder, with no test of its own.
 
 `tests/golden/losses.json` holds the losses of 20 steps of each method, in float64: there a difference of 1e-7
-becomes one of a tenth, and another memory order or no AVX moves none by 1e-11. After a change that is meant,
-raise `version` and run `UPDATE_GOLDEN=1 uv run pytest -n 0 tests/contracts/test_methods.py`.
+becomes one of a tenth, and two threads, no AVX or another memory order move none by 3e-8. After a meant
+change, raise `version` and run `UPDATE_GOLDEN=1 uv run pytest -n 0 tests/contracts/test_methods.py`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.helpers.pretraining import NAMES, STEPS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
 GOLDEN_STEPS = 20
-TOLERANCE = 1e-8
+TOLERANCE = 1e-6
 FILES = {path.stem: path for path in sorted((CONFIGS / "pretrain").glob("*.toml"))}
 
 
@@ -381,7 +381,11 @@ def test_a_run_that_goes_on_anywhere_is_the_run_in_one_piece(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_losses_of_twenty_steps_move_only_with_the_version(name: str, images: Path) -> None:
-    job = job_of(images, name, *toy.published_optimizer(name), "batch_size=6")
+    # Of its own config, not of the smoke config, whose values are there to learn in a minute.
+    # For batches of six its learning rate is too high: noise would grow as fast as a fault.
+    rate = read_config(config_path(name, smoke=False))[1].optimizer.learning_rate / 10
+    more = ("batch_size=6", f"optimizer.learning_rate={rate}")
+    job = toy.toy_job(images.parent, images, name, *more, smoke=False)
     found = toy.first_losses(job, GOLDEN_STEPS, dtype=torch.float64)
     version = METHODS.get(name).version
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}

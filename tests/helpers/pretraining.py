@@ -53,7 +53,7 @@ def make_images(root: Path) -> Path:
 
 
 def toy_overrides(name: str, *more: str) -> tuple[str, ...]:
-    """What makes a method's smoke config a toy; `more` comes last and wins."""
+    """What makes a config of a method a toy; `more` comes last and wins."""
     overrides = [
         f"epochs={EPOCHS}",
         f"batch_size={BATCH_SIZE}",
@@ -92,9 +92,9 @@ def toy_plan(out: Path, images: Path, name: str, *more: str, **options: Any) -> 
     return make_plan(Options(**{**values, "overrides": toy_overrides(name, *more), **options}))
 
 
-def toy_job(out: Path, images: Path, name: str, *more: str) -> Job:
+def toy_job(out: Path, images: Path, name: str, *more: str, **options: Any) -> Job:
     """The job of a toy run, with its files in `out`."""
-    plan = toy_plan(out, images, name, *more)
+    plan = toy_plan(out, images, name, *more, **options)
     return move(product._job(plan, 0), out)
 
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from bench.core.errors import CheckpointError, EngineError
-from tests.transfer.engines.test_detectron2 import TOY, final_tensors, make_job, run
 from bench.core.processes import _as_raised
+from tests.transfer.engines.test_detectron2 import TOY, final_tensors, make_job, run
 
 TWO = ("model.norm='naiveSyncBN'", "solver.precision='fp32'")
 
@@ -110,5 +110,7 @@ def test_errors_are_read_from_a_traceback() -> None:
     assert isinstance(error, CheckpointError)
     assert str(error) == "a\nb"
     assert isinstance(_as_raised("...\ntorch.OutOfMemoryError: CUDA out of memory."), EngineError)
+    gone = "RuntimeError: [/pytorch/third_party/gloo/transport/tcp/pair.cc:547] Connection closed by peer"
+    assert isinstance(_as_raised(f"Traceback\n{gone}"), EngineError)
     with pytest.raises(RuntimeError):
         _as_raised("ValueError: ours")
