@@ -20,6 +20,9 @@ from pretrain.config import PretrainConfig
 warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
 
 MAX_WORKERS = 16
+BF16_CPU_MIN_PX = 17
+"""Smaller images are one pixel where the last stage halves them. Of such a map, torch 2.14's bf16 convolution
+of stride 2 on a CPU fills some of the gradient of its filters with what was in memory; fp32's does not."""
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -105,6 +108,12 @@ def check_devices(config: PretrainConfig[Any], devices: Devices) -> None:
     if config.loop.precision == "fp16" and not found:
         # Fabric would take bf16 in its place, without a word.
         raise EngineError("precision fp16 needs a GPU; bf16 and fp32 run on a CPU")
+    smallest = min(config.view.crop_px, config.jigsaw.patch_px if config.jigsaw else config.view.crop_px)
+    if config.loop.precision == "bf16" and not found and smallest < BF16_CPU_MIN_PX:
+        raise EngineError(
+            f"bf16 on a CPU gives wrong gradients for images of {smallest} px; expected {BF16_CPU_MIN_PX} or "
+            "more, or --precision fp32"
+        )
     if config.backbone.norm == "sync_batch" and devices.total > 1 and not found:
         raise EngineError(
             "SyncBN over several processes needs GPUs; here --set backbone.norm=batch, or one device"

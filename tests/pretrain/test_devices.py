@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from bench.core.errors import ConfigError, EngineError
 from bench.core.paths import CONFIGS
+from bench.images.view_config import JigsawConfig
 from pretrain.config import PretrainConfig
 from pretrain.devices import Devices, check_devices, make_fabric
 from pretrain.plan import read_config
@@ -82,6 +84,17 @@ def test_one_task_of_slurm_is_a_command_like_any_other(monkeypatch: pytest.Monke
 def test_fp16_without_a_gpu_is_refused() -> None:
     with pytest.raises(EngineError, match="fp16"):
         check_devices(config(loop={"precision": "fp16"}), Devices(1, 1, "us", 0))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
+def test_bf16_of_tiny_images_on_a_cpu_is_refused() -> None:
+    """Their last stage halves a map of one pixel, of which torch gives garbage for a gradient."""
+    alone = Devices(1, 1, "us", 0)
+    for side, refused in ((16, True), (17, False)):
+        for changes in ({"view": {"crop_px": side}}, {"jigsaw": JigsawConfig(crop_px=60, patch_px=side)}):
+            check_devices(config(**changes, loop={"precision": "fp32"}), alone)
+            with pytest.raises(EngineError, match="bf16") if refused else nullcontext():
+                check_devices(config(**changes, loop={"precision": "bf16"}), alone)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
