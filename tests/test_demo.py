@@ -28,15 +28,18 @@ def test_the_fast_demo_goes_from_nothing_to_a_table(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert "random" in first.stdout
     assert "supervised_embedded" in first.stdout
+    assert "infomin_embedded" in first.stdout
     found = records(out / "results")
     assert [record["weights"]["name"] for record in found] == [
+        "resnet50.infomin_embedded",
         "resnet50.random",
         "resnet50.supervised_embedded",
     ]
     for record in found:
         assert record["protocol"]["status"] == "custom"
         assert record["provenance"]["packages"]["pb1-detectron2"]
-    assert found[1]["details"]["verified"]["backbone"].startswith("265 of 265")
+    for pretrained in (found[0], found[2]):
+        assert pretrained["details"]["verified"]["backbone"].startswith("265 of 265")
     assert len({record["protocol"]["identity"] for record in found}) == 1
 
     started = time.monotonic()
@@ -62,6 +65,6 @@ def test_supervised_weights_beat_random_ones(tmp_path: Path) -> None:
         (record["weights"]["name"], record["seed"]): record["metrics"]["AP50"]["value"]
         for record in records(out / "results")
     }
-    assert len(ap50) == 4
+    assert len(ap50) == 6
     for seed in (0, 1):
         assert ap50["resnet50.supervised_embedded", seed] > ap50["resnet50.random", seed] + 2.0

@@ -203,10 +203,15 @@ def test_a_card_beside_a_file_of_ours(tmp_path: Path, plain: Weights) -> None:
             load_backbone(path)
 
 
-@pytest.mark.parametrize("path", [".", "/", "..", "gone.pth"])
-def test_what_is_no_file_is_said_so(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [(".", "a folder"), ("/", "a folder"), ("..", "a folder"), ("gone.pth", "cannot be read")],
+)
+def test_what_is_no_file_is_said_so(
+    tmp_path: Path, path: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match=words):
         load_backbone(Path(path))
 
 
