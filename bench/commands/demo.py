@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -75,9 +76,10 @@ def _pretrain(method: str, data: Path, out: Path, *, fast: bool) -> Path:
             name=f"resnet50.{method}_embedded",
             smoke=True,
             overrides=FAST_PRETRAINING if fast else (),
-            resume=True,
         )
     )
+    if (plan.run_dir(0) / "checkpoints").exists():
+        plan = replace(plan, options=replace(plan.options, resume=True))
     for line in plan.lines():
         say(line)
     (result,) = execute(plan)
