@@ -11,8 +11,8 @@ from bench.commands._common import Seeds
 
 METHODS = ("supervised", "infomin")
 
-FULL_TIME = "about 20 minutes on 2 cores"
-FAST_TIME = "about 3 minutes on 2 cores; its numbers mean nothing, it only shows that all parts run"
+FULL_TIME = "about 25 minutes on 2 cores"
+FAST_TIME = "about 4 minutes on 2 cores; its numbers mean nothing, it only shows that all parts run"
 
 FAST_PRETRAINING = ("epochs=2", "batch_size=16", "monitor.every_epochs=2")
 FAST_TRANSFER = ("solver.iterations=6", "solver.steps=[5]", "solver.precise_bn_iterations=2")
