@@ -25,7 +25,8 @@ class LoopConfig(Section):
         channels_last: Memory order of images and filters; faster on most devices.
         compile: torch.compile of the backbones; the first steps take minutes.
         accumulation_steps: Parts in which each process takes its share of a batch; batch norm sees a part.
-        num_workers: Processes that read images, for each device; None for the cores at hand, at most 16.
+        num_workers: Processes that read images, for each device; None for the cores at hand, at most 16, and
+            one on a CPU.
         checkpoint_minutes: A checkpoint at least so often, besides the one after each epoch.
         log_steps: A line of the log each so many steps.
     """

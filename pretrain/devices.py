@@ -63,12 +63,13 @@ class Devices:
             return Devices(size // nodes, nodes, "Slurm", int(environment["SLURM_PROCID"]))
         return Devices(per_node, 1, "us", 0)
 
-    def num_workers(self) -> int:
-        """Processes that read images, for each device, if the config does not say: the cores at hand."""
-        cores = len(os.sched_getaffinity(0))
+    def num_workers(self, config: PretrainConfig[Any]) -> int:
+        """Processes that read images, for each device: as the config says, or as there are cores."""
+        if config.loop.num_workers is not None:
+            return config.loop.num_workers
         if not torch.cuda.is_available():
             return 1  # the network needs the cores itself
-        return max(1, min(MAX_WORKERS, cores // self.per_node))
+        return max(1, min(MAX_WORKERS, len(os.sched_getaffinity(0)) // self.per_node))
 
 
 def accelerator() -> Literal["cuda", "cpu"]:

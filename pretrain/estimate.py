@@ -13,7 +13,7 @@ from bench.core import rng
 from bench.core.checkpoint import KEEP
 from bench.core.log import quiet_fabric
 from bench.core.processes import out_of_memory, threads_of_a_process
-from pretrain.api import MethodModel, Sizes
+from pretrain.api import Sizes
 from pretrain.data.loader import Batch
 from pretrain.devices import make_fabric
 from pretrain.distributed import Place
@@ -55,9 +55,7 @@ def estimate(plan: Plan) -> Estimate:
     """
     quiet_fabric()
     config, devices = plan.config, plan.devices
-    num_workers = config.loop.num_workers
-    if num_workers is None:
-        num_workers = devices.num_workers()
+    num_workers = devices.num_workers(config)
     fabric = make_fabric(config, devices.alone())
     images = config.batch_size // (devices.total * config.loop.accumulation_steps)
     timed = images if fabric.device.type == "cuda" else max(2, min(images, CPU_IMAGES))
@@ -142,12 +140,8 @@ def _disk_bytes(plan: Plan, wrapped: Wrapped) -> int:
     trained = sum(value.nbytes for value in wrapped.model.parameters() if value.requires_grad)
     # One more than are kept, while the newest is being written.
     rows = plan.num_steps // plan.config.loop.log_steps
-    weights = _bytes(_backbone(wrapped.model))
+    weights = _bytes(wrapped.model.backbone.state_dict())
     return (KEEP + 1) * (model + kept * trained) + weights + rows * _LOG_BYTES_A_ROW
-
-
-def _backbone(model: MethodModel) -> dict[str, Any]:
-    return model.backbone.state_dict()
 
 
 def _bytes(tensors: dict[str, Any]) -> int:

@@ -156,16 +156,18 @@ def config_path(what: str, *, smoke: bool) -> Path:
     Raises:
         UsageError: neither; the nearest names are suggested.
     """
+    configs = sorted(path.stem for path in (CONFIGS / "pretrain").glob("*.toml"))
+    if smoke and (what.endswith(".toml") or what in configs):
+        raise UsageError(
+            f"{what}: --smoke goes with the name of a method; or give the path of a toy config alone"
+        )
     if what.endswith(".toml"):
-        if smoke:
-            raise UsageError("--smoke goes with a method's name; give the path of the toy config itself")
         return Path(what)
     method = what.replace("_", "-")
     if method in METHODS.names():
         slug = method.replace("-", "_") if smoke else METHODS.get(method).default_config
         return find_config(CONFIGS / ("smoke" if smoke else "pretrain"), slug)
-    configs = sorted(path.stem for path in (CONFIGS / "pretrain").glob("*.toml"))
-    if what in configs and not smoke:
+    if what in configs:
         return CONFIGS / "pretrain" / f"{what}.toml"
     known = [name.replace("-", "_") for name in METHODS.names()] + configs
     near = did_you_mean(what, known)

@@ -16,10 +16,11 @@ from torchvision.models import ResNet
 from bench.core import atomic, lock, rng
 from bench.core.card import Card, hash_tensors
 from bench.core.checkpoint import newest_step
-from bench.core.errors import UsageError
+from bench.core.errors import CheckpointError, UsageError
 from bench.core.log import quiet_fabric, say, silence
 from bench.core.processes import launch, lost_peer, out_of_memory
 from bench.core.provenance import Stopwatch, git_state, hardware
+from bench.core.safe_json import read_json
 from bench.core.signals import StopRequest, watch
 from bench.core.weights import Weights, read_card, write_weights
 from bench.images.source import ImageSource
@@ -37,6 +38,8 @@ from pretrain.optim import build_optimizer
 from pretrain.plan import Plan, parse_config
 from pretrain.samples import Views
 from pretrain.training import Progress, Training, load
+
+_RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def pending(plan: Plan) -> list[int]:
 
 
 def execute(plan: Plan) -> list[Result]:
-    """Run every seed whose weights are not written yet; returns what all of them came to.
+    """Run every seed whose weights are not written yet; the first process gets what all came to.
 
     Raises:
         UsageError: see `pending`.
@@ -90,13 +93,12 @@ def execute(plan: Plan) -> list[Result]:
     todo, results = pending(plan), []
     try:
         for seed in plan.options.seeds:
-            path = plan.weights_path(seed)
-            if seed not in todo:
+            if seed in todo:
+                _run_job(_job(plan, seed))
+            else:
                 say(f"Seed {seed}: pretrained already")
-                results.append(Result(seed, path, _card_at(path), {}))
-                continue
-            monitor = _run_job(_job(plan, seed))
-            results.append(Result(seed, path, _card_at(path), monitor))
+            if plan.devices.rank == 0:
+                results.append(_result(seed, plan.weights_path(seed)))
     finally:
         # Not after each seed: processes that torchrun started would meet again at the addresses of before.
         if dist.is_initialized():
@@ -104,11 +106,13 @@ def execute(plan: Plan) -> list[Result]:
     return results
 
 
-def _card_at(path: Path) -> Card:
+def _result(seed: int, path: Path) -> Result:
+    """What a finished run has left."""
     card = read_card(path)
     if card is None:
         raise UsageError(f"{path}: is no file of ours; move it away")
-    return card
+    rows = read_json(path.parent / _RESULT_FILE, error=CheckpointError)["monitor"]
+    return Result(seed, path, card, rows[-1] if rows else {})
 
 
 def _job(plan: Plan, seed: int) -> Job:
@@ -127,7 +131,7 @@ def _job(plan: Plan, seed: int) -> Job:
     )
 
 
-def _run_job(job: Job) -> dict[str, float]:
+def _run_job(job: Job) -> None:
     quiet_fabric()
     _, config = parse_config(job.values, "config")
     fabric = make_fabric(config, job.devices)
@@ -135,11 +139,12 @@ def _run_job(job: Job) -> dict[str, float]:
     with lock.hold(job.run_dir) if job.devices.rank == 0 else nullcontext():
         try:
             if job.devices.total > 1 and job.devices.started_by == "us":
-                return launch(fabric, _run, job)
+                launch(fabric, _run, job)
+                return
             fabric.launch()
             if not fabric.is_global_zero:
                 silence()
-            return _run(fabric, job)
+            _run(fabric, job)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(str(error)) from error
         except RuntimeError as error:
@@ -149,13 +154,13 @@ def _run_job(job: Job) -> dict[str, float]:
             raise lost from error
 
 
-def _run(fabric: Fabric, job: Job) -> dict[str, float]:
+def _run(fabric: Fabric, job: Job) -> None:
     """One run in one of its processes."""
     with watch() as stop:  # from here on, a signal is answered after a step, the first one at the earliest
-        return _watched(fabric, job, stop)
+        _watched(fabric, job, stop)
 
 
-def _watched(fabric: Fabric, job: Job, stop: StopRequest) -> dict[str, float]:
+def _watched(fabric: Fabric, job: Job, stop: StopRequest) -> None:
     stopwatch = Stopwatch()
     method, config = parse_config(job.values, "config")
     order = Order(len(job.train), config.batch_size, job.seed)
@@ -165,9 +170,7 @@ def _watched(fabric: Fabric, job: Job, stop: StopRequest) -> dict[str, float]:
     _note_where(state, job)
     if fabric.is_global_zero:
         _write_run_file(job, config)
-    num_workers = config.loop.num_workers
-    if num_workers is None:
-        num_workers = job.devices.num_workers()
+    num_workers = job.devices.num_workers(config)
     loader = train_batches(
         job.train,
         Views(config.view, config.jigsaw, method.num_views, job.seed),
@@ -191,7 +194,6 @@ def _watched(fabric: Fabric, job: Job, stop: StopRequest) -> dict[str, float]:
     if fabric.is_global_zero:
         _write_results(job, training, state, stopwatch, earlier_seconds)
     fabric.barrier()
-    return state.monitor[-1] if state.monitor else {}
 
 
 @dataclass(frozen=True)
@@ -296,7 +298,7 @@ def _write_results(
         "machines": state.machines,
         "provenance": provenance,
     }
-    atomic.write_text(job.run_dir / "result.json", atomic.json_text(facts))
+    atomic.write_text(job.run_dir / _RESULT_FILE, atomic.json_text(facts))
     # Last: where the weights are, the run is done.
     write_weights(job.weights_path, _weights(job, training, state))
 

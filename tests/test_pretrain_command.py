@@ -99,11 +99,12 @@ def test_the_folder_of_a_run_is_a_checkpoint_for_the_other_commands(
 
 
 def test_what_is_finished_is_not_done_again(finished: tuple[Path, str], data: Path) -> None:
-    folder, _ = finished
+    folder, printed = finished
     out = folder.parents[2]
     before = (folder / "weights.safetensors").stat().st_mtime_ns
-    again = bench("pretrain", "supervised", *toy(), "--data", str(data), "--out", str(out))
+    again = bench("pretrain", "supervised", *toy(), "--data", str(data), "--out", str(out), "--json")
     assert again.returncode == 0, again.stderr
+    assert again.stdout == printed
     assert "already" in again.stderr
     assert (folder / "weights.safetensors").stat().st_mtime_ns == before
 
@@ -145,6 +146,7 @@ def test_the_sheet_of_views_is_a_picture_and_is_not_replaced_unasked(data: Path,
         (["moco_v3"], 2, 'Did you mean "moco_v'),
         (["moco_v2_ep100"], 2, "moco_v2_ep200"),
         (["none.toml"], 3, "none.toml"),
+        (["moco_v2_ep200", "--smoke"], 2, "--smoke goes with"),
         (["moco_v2", "--set", "parts.temperatur=0.1"], 3, 'Did you mean "temperature"'),
         (["moco_v2", "--set", "parts.temperature=0"], 3, "temperature"),
         (["moco_v2", "--set", "parts.queue_size=100"], 3, "queue_size"),

@@ -115,5 +115,5 @@ def out_of_memory(reason: str) -> EngineError:
     """What to say, and what helps, when a device is full."""
     return EngineError(
         f"the device has too little memory: {reason.splitlines()[0]} What was trained is saved. Another run, "
-        "with --accumulate 2, --precision bf16 or more --devices, needs about half; --dry-run says how much"
+        "with the batch in two parts, --precision bf16 or more --devices, needs about half"
     )

@@ -1,1 +1,1 @@
-"""The shared floor for pictures: image folders, and sheets to look at."""
+"""The shared floor for pictures: sources of images, views, and sheets to look at."""

@@ -30,7 +30,9 @@ from bench.core.log import say
 from bench.core.paths import read_bounded
 from bench.core.safe_image import MAX_BYTES
 from bench.core.safe_json import parse_json
-from bench.images.folder import SUFFIXES
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+"""Names that end so (in any case) are taken for images; what they hold is told by their content."""
 
 _FORMAT = 1
 _MAX_INDEX_BYTES = 8 * 1024**3

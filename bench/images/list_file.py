@@ -9,8 +9,7 @@ import numpy as np
 from bench.core.errors import DataError
 from bench.core.log import progress
 from bench.core.paths import inside, read_bounded
-from bench.images.folder import SUFFIXES
-from bench.images.index import Listing, Names, image_size, number_labels
+from bench.images.index import SUFFIXES, Listing, Names, image_size, number_labels
 
 _MAX_LIST_BYTES = 1024**3
 

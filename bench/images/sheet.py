@@ -14,7 +14,7 @@ from bench.core.errors import DataError, UsageError, did_you_mean
 from bench.core.paths import inside
 from bench.core.safe_image import read_image
 from bench.core.safe_xml import parse_xml
-from bench.images.folder import ImageFolder
+from bench.images.source import open_source
 
 TILE_PX = 240
 _GAP_PX = 6
@@ -137,8 +137,8 @@ def _spread(total: int, count: int) -> list[int]:
 
 
 def _folder_tiles(root: Path, count: int) -> list[Tile]:
-    images = ImageFolder(root)
-    return [Tile(images.read(index), images.files[index]) for index in _spread(len(images), count)]
+    images = open_source(root)
+    return [Tile(images.read(index), images.name(index)) for index in _spread(len(images), count)]
 
 
 def _voc_tiles(root: Path, split: str | None, count: int) -> list[Tile]:

@@ -22,8 +22,8 @@ from bench.core.errors import DataError
 from bench.core.log import progress
 from bench.core.paths import inside, read_bounded
 from bench.core.safe_image import MAX_BYTES, decode_image
-from bench.images.folder import SUFFIXES
 from bench.images.index import (
+    SUFFIXES,
     Listing,
     Names,
     Part,
@@ -64,6 +64,10 @@ class ImageSource(ABC):
     def __len__(self) -> int:
         """How many images."""
         return len(self._listing.names)
+
+    def name(self, index: int) -> str:
+        """Its path below the source, or its member's name. Raises IndexError."""
+        return self._listing.names[index]
 
     @abstractmethod
     def where(self, index: int) -> str:
@@ -171,7 +175,7 @@ class _Handles:
 def open_source(path: Path, *, index_root: Path | None = None) -> ImageSource:
     """The images at a place; what lies there says how they are found.
 
-    - A folder of folders: images `<class>/<image>`, as in `ImageFolder`; files beside them are left out.
+    - A folder of folders: images `<class>/<image>`, the layout of ImageNet; files beside them are left out.
     - A folder of images: all of them, without classes.
     - A `.txt` file: on each line a path from the list's folder on, and, behind a tab or a space, a class name
       or number, or on no line. Without a tab, a path may hold spaces as long as it is named like an image.

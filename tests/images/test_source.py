@@ -18,7 +18,6 @@ from PIL import Image
 
 from bench.core.errors import DataError, UsageError
 from bench.images import source as source_module
-from bench.images.folder import ImageFolder
 from bench.images.source import ImageSource, open_source
 from tests.core.test_safe_image import _file
 
@@ -78,17 +77,20 @@ HOLDERS: dict[str, Callable[[Path, bytes], Path]] = {
 }
 
 
-def test_class_folders_are_those_of_image_folder(tmp_path: Path) -> None:
+def test_class_folders_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     names = ("b/2.png", "b/10.PNG", "a b/x.png", "a/z.jpeg", "a-c/y.webp", "b/ü.png")
     root = write(tmp_path / "set", {name: png(index) for index, name in enumerate(names)})
     write(root, {"README.md": b"x", ".git/x": b"x", "a/.DS_Store": b"x"})
-    source, folder = open_source(root), ImageFolder(root)
-    assert source.classes == folder.classes
+    source = open_source(root)
+    assert source.classes == ("a", "a b", "a-c", "b")
     assert source.labels is not None
-    assert source.labels.tolist() == folder.labels.tolist()
-    assert [source.where(index) for index in range(len(source))] == [str(root / n) for n in folder.files]
-    for index in range(len(source)):
-        assert np.array_equal(source.read(index), folder.read(index))
+    assert source.labels.tolist() == [0, 1, 2, 3, 3, 3]
+    expected = ["a/z.jpeg", "a b/x.png", "a-c/y.webp", "b/10.PNG", "b/2.png", "b/ü.png"]
+    assert [source.name(index) for index in range(len(source))] == expected
+    assert [source.where(index) for index in range(len(source))] == [str(root / name) for name in expected]
+    assert [value_of(source, index) for index in range(len(source))] == [
+        names.index(name) for name in expected
+    ]
 
 
 def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from bench.cli import bench
 from bench.core.errors import BenchError
 from pretrain import run
 from pretrain.plan import Options, make_plan
+from tests.helpers.groups import all_gone
 from tests.helpers.two_processes import make_data
 
 SETTINGS = (
@@ -62,17 +63,6 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
         if not all_gone(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
             pytest.fail("a process of the training went on")
-
-
-def all_gone(group: int) -> bool:
-    """Whether nothing of a process group is left, soon after its leader ended."""
-    for _ in range(200):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def rows(folder: Path) -> int:
@@ -144,7 +134,7 @@ def test_processes_stay_connected_from_seed_to_seed(
     """Under torchrun a second meeting finds the addresses of the first, now and then: a race, shown here."""
     events: list[int | str] = []
     monkeypatch.setattr(run, "_run", lambda fabric, job: events.append(job.seed))
-    monkeypatch.setattr(run, "_card_at", lambda path: None)
+    monkeypatch.setattr(run, "_result", lambda seed, path: None)
     monkeypatch.setattr(run.dist, "is_initialized", lambda: True)
     monkeypatch.setattr(run.dist, "destroy_process_group", lambda: events.append("apart"))
     options = Options(what="moco_v2", data=data, out=tmp_path, seeds=(0, 1), smoke=True, overrides=SETTINGS)

@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 
 from bench.core.errors import UsageError
 from bench.core.safe_image import read_image
-from bench.images.folder import ImageFolder
+from bench.images.source import open_source
 from bench.synth.encode import palette
 from bench.synth.generate import Counts, generate
 from bench.synth.layout import CLASS_NAMES
@@ -162,8 +162,9 @@ def test_there_are_crowds_and_holes(root: Path) -> None:
 
 def test_image_folder(root: Path) -> None:
     for split, count in (("train", 2), ("val", 1)):
-        images = ImageFolder(root / "folder" / split)
+        images = open_source(root / "folder" / split)
         assert images.classes == CLASS_NAMES
+        assert images.labels is not None
         assert np.bincount(images.labels).tolist() == [count] * 10
         assert images.read(0).shape == (64, 64, 3)
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from bench.core.errors import CheckpointError, EngineError
 from bench.core.processes import _as_raised
+from tests.helpers.groups import all_gone
 from tests.transfer.engines.test_detectron2 import TOY, final_tensors, make_job, run
 
 TWO = ("model.norm='naiveSyncBN'", "solver.precision='fp32'")
@@ -39,17 +40,6 @@ def wait_for_a_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
     deadline = time.monotonic() + 240
     while not steps(out) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
-
-
-def all_gone(group: int) -> bool:
-    """Whether nothing of a process group is left, soon after its leader ended."""
-    for _ in range(200):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path, voc: Path) -> None:

@@ -1,4 +1,4 @@
-"""Image folders: sorted, complete, every problem named."""
+"""Class folders: sorted, complete, every problem named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bench.core.errors import DataError
-from bench.images.folder import ImageFolder
+from bench.images.source import open_source
 
 
 def _save(path: Path, value: int = 100) -> None:
@@ -25,12 +25,13 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_sorted_by_class_then_name(root: Path) -> None:
-    images = ImageFolder(root)
+    images = open_source(root)
     assert images.classes == ("ant bear", "cat", "dog")
-    assert images.files == ("ant bear/x.jpeg", "cat/10.JPEG", "cat/9.jpg", "dog/a.png", "dog/b.jpg")
-    assert images.labels.tolist() == [0, 1, 1, 2, 2]
+    names = [images.name(index) for index in range(5)]
+    assert names == ["ant bear/x.jpeg", "cat/10.JPEG", "cat/9.jpg", "dog/a.png", "dog/b.jpg"]
+    assert images.labels is not None and images.labels.tolist() == [0, 1, 1, 2, 2]
     assert len(images) == 5
-    assert images.path(3) == root / "dog" / "a.png"
+    assert images.where(3) == str(root / "dog" / "a.png")
     assert np.array_equal(images.read(3), np.full((4, 6, 3), 100, dtype=np.uint8))
 
 
@@ -38,7 +39,7 @@ def test_hidden_names_and_files_beside_the_classes_are_left_out(root: Path) -> N
     (root / "README.md").write_text("about")
     (root / ".git").mkdir()
     (root / "cat" / ".DS_Store").write_text("")
-    assert len(ImageFolder(root)) == 5
+    assert len(open_source(root)) == 5
 
 
 def test_all_problems_at_once(root: Path) -> None:
@@ -46,7 +47,7 @@ def test_all_problems_at_once(root: Path) -> None:
     (root / "cat" / "notes.txt").write_text("")
     (root / "dog" / "puppies").mkdir()
     with pytest.raises(DataError) as caught:
-        ImageFolder(root)
+        open_source(root)
     text = str(caught.value)
     for name in ("empty", "cat/notes.txt", "dog/puppies"):
         assert str(root / name) in text
@@ -54,11 +55,11 @@ def test_all_problems_at_once(root: Path) -> None:
 
 def test_links_out_are_refused_and_links_inside_followed(root: Path, tmp_path: Path) -> None:
     (root / "dog" / "c.jpg").symlink_to(root / "dog" / "b.jpg")
-    assert len(ImageFolder(root)) == 6
+    assert len(open_source(root)) == 6
     _save(tmp_path / "secret.jpg")
     (root / "dog" / "d.jpg").symlink_to(tmp_path / "secret.jpg")
     with pytest.raises(DataError, match="outside the folder through a link"):
-        ImageFolder(root)
+        open_source(root)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +68,10 @@ def test_links_out_are_refused_and_links_inside_followed(root: Path, tmp_path: P
 def test_no_classes(tmp_path: Path, make: object) -> None:
     make(tmp_path / "set")  # type: ignore[operator]
     with pytest.raises(DataError, match="set"):
-        ImageFolder(tmp_path / "set")
+        open_source(tmp_path / "set")
 
 
 def test_a_damaged_file_is_named_when_it_is_read(root: Path) -> None:
     (root / "cat" / "9.jpg").write_bytes(b"not found")
     with pytest.raises(DataError, match=r"cat/9\.jpg"):
-        ImageFolder(root).read(2)
+        open_source(root).read(2)
