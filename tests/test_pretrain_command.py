@@ -121,6 +121,7 @@ def test_a_dry_run_says_steps_time_and_disk_and_writes_nothing(
     lines = {line.split()[0]: line for line in done.stderr.splitlines()}
     assert "a seed" in lines["Time"] and "s a step" in lines["Time"]
     assert "MiB" in lines["Disk"]
+    assert ("nobody to shuffle keys with" in done.stderr) == (method not in ("supervised", "simclr"))
     assert "nothing was written" in lines["Dry"]
     assert done.stdout == ""
     assert files(tmp_path) == []
