@@ -105,8 +105,8 @@ class Plan:
         shuffles = getattr(config.parts, "shuffle_bn", "none") != "none"
         if shuffles and devices.total == 1 and config.backbone.norm == "batch":
             lines.append(
-                "Note      one device: there is nobody to shuffle keys with, and batch norm may tell a positive "
-                "by the batch it is in"
+                "Note      one device: there is nobody to shuffle keys with, and batch norm may tell a "
+                "positive by the batch it is in"
             )
         if self.val is None and config.monitor.every_epochs:
             lines.append("Note      no held-out images with classes (DIR/val): no k-NN monitor")
