@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bench.core.config import Section
 from bench.core.protocol import not_in_identity
@@ -14,7 +14,7 @@ from pretrain.optim import OptimizerConfig
 from pretrain.schedules import Schedule
 
 Parts = TypeVar("Parts", bound=Section)
-Name = Annotated[str, Field(pattern=r"[a-z0-9]+(_[a-z0-9]+)*", max_length=80)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=80)]
 
 
 class LoopConfig(Section):
@@ -47,7 +47,7 @@ class MonitorConfig(Section):
         every_epochs: So often, and at the end; 0 for never.
         neighbours: That vote; 200 in Wu et al. 2018.
         temperature: Of their weights, exp(similarity / temperature); .07 there.
-        max_train_images: Of the training set at most so many vote, spread evenly.
+        max_train_images: Of the training set at most so many vote, the same in every run.
         resize_px: Short side that a picture is brought to.
         crop_px: Side of the centre crop.
         batch_size: Images at once.
@@ -60,6 +60,12 @@ class MonitorConfig(Section):
     resize_px: int = not_in_identity(256, ge=8, le=4096)
     crop_px: int = not_in_identity(224, ge=8, le=4096)
     batch_size: int = not_in_identity(256, ge=1, le=65_536)
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> MonitorConfig:
+        if self.crop_px > self.resize_px:
+            raise ValueError(f"crop_px {self.crop_px} is larger than resize_px {self.resize_px}")
+        return self
 
 
 class PretrainConfig(Section, Generic[Parts]):
@@ -87,3 +93,15 @@ class PretrainConfig(Section, Generic[Parts]):
     schedule: Schedule
     loop: LoopConfig
     monitor: MonitorConfig = not_in_identity(MonitorConfig())
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> PretrainConfig[Parts]:
+        """A decay or the end of a rise that never comes would be another recipe under the same name."""
+        late = [epoch for epoch in self.schedule.decay_epochs if epoch >= self.epochs]
+        if late:
+            raise ValueError(f"schedule.decay_epochs: {late[0]} never comes in {self.epochs} epochs")
+        if self.schedule.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs: {self.schedule.warmup_epochs} is more than {self.epochs} epochs"
+            )
+        return self

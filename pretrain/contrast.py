@@ -84,8 +84,9 @@ class MomentumContrast(MethodModel):
     Source:
         He et al. 2020, Momentum Contrast; Tian et al. 2020, InfoMin; HobbitLong/PyContrast
         `learning/contrast_trainer.py`, `memory/mem_moco.py`.
-        Differs: keys are put in the queue after the update and not before it, which changes no number: the
-        loss is taken against the queue as it was.
+        Differs: what is left over of a batch at the end of an epoch is dropped (at batch 256 of ImageNet, one
+        step of 5,005). Keys are put in the queue after the update and not before it, which changes no number:
+        the loss is taken against the queue as it was.
     """
 
     def __init__(self, config: PretrainConfig[ContrastParts]) -> None:

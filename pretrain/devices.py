@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
@@ -85,8 +86,13 @@ def make_fabric(config: PretrainConfig[Any], devices: Devices) -> Fabric:
     """
     strategy: Any = "auto"
     if devices.total > 1:
-        start: Any = "spawn" if devices.started_by == "us" else "popen"
-        strategy = DDPStrategy(start_method=start, broadcast_buffers=False)
+        ours = devices.started_by == "us"
+        strategy = DDPStrategy(
+            start_method="spawn" if ours else "popen",
+            # Inside of one task of Slurm, Fabric would take each process of ours for that task.
+            cluster_environment=LightningEnvironment() if ours else None,
+            broadcast_buffers=False,
+        )
     return Fabric(
         accelerator=accelerator(),
         devices=devices.per_node,
@@ -106,6 +112,11 @@ def check_devices(config: PretrainConfig[Any], devices: Devices) -> None:
     found = torch.cuda.device_count()
     if found and devices.per_node > found:
         raise EngineError(f"--devices {devices.per_node}: this machine has {found} GPUs")
+    if devices.started_by == "Slurm" and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise EngineError(
+            f"Slurm started {devices.total} tasks and does not say how many a node has; give srun or sbatch "
+            "--ntasks-per-node and not --ntasks alone"
+        )
     if config.loop.precision == "fp16" and not found:
         # Fabric would take bf16 in its place, without a word.
         raise EngineError("precision fp16 needs a GPU; bf16 and fp32 run on a CPU")

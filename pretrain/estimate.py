@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,12 @@ def estimate(plan: Plan) -> Estimate:
             part_seconds = _time_step(wrapped, _random_batch(plan, timed)) * images / timed
         except torch.OutOfMemoryError as error:
             raise out_of_memory(str(error)) from error
+    disk_bytes = _disk_bytes(plan, wrapped)
+    # What is left on the device would be missed by the run.
+    del wrapped
+    gc.collect()
+    if fabric.device.type == "cuda":
+        torch.cuda.empty_cache()
     image_seconds = _time_input(plan)
     step = part_seconds * config.loop.accumulation_steps
     wait = image_seconds * (config.batch_size / devices.total) / max(num_workers, 1)
@@ -80,7 +87,7 @@ def estimate(plan: Plan) -> Estimate:
         step_seconds=step,
         input_seconds=wait,
         train_seconds=slower * plan.num_steps,
-        disk_bytes=_disk_bytes(plan, wrapped),
+        disk_bytes=disk_bytes,
         basis=basis,
     )
 

@@ -17,6 +17,9 @@ from pretrain.config import PretrainConfig
 from pretrain.data.order import Order
 from pretrain.devices import Devices, accelerator, check_devices
 
+SPLITS = ("train", "val", "test", "unlabeled")
+"""What a folder of a divided data set may hold beside `train` without a doubt."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -58,6 +61,19 @@ class Plan:
     def num_steps(self) -> int:
         """Updates of one run."""
         return self.config.epochs * Order(len(self.train), self.config.batch_size, 0).steps_per_epoch
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What is in no identity and yet must not change within a run, nor pass for another's.
+
+        Batch norm and the shuffle of keys see the images of a process; k-NN accuracy is a number of its own
+        settings and images.
+        """
+        monitor = self.config.monitor.model_dump(exclude={"every_epochs", "batch_size"})
+        return {
+            "processes": {"per_node": self.devices.per_node, "nodes": self.devices.nodes},
+            "knn": {**monitor, "held_out": self.val.fingerprint if self.val else None},
+        }
 
     def run_dir(self, seed: int) -> Path:
         """Where the run with this seed keeps its files."""
@@ -102,12 +118,15 @@ class Plan:
             f"Identity  {self.identity[:12]}",
         ]
         lines += [f"Departs   {line}" for line in self.departures]
-        shuffles = getattr(config.parts, "shuffle_bn", "none") != "none"
-        if shuffles and devices.total == 1 and config.backbone.norm == "batch":
+        shuffles = getattr(config.parts, "shuffle_bn", "none")
+        alone = devices.total == 1 or (devices.per_node == 1 and shuffles == "node")
+        if shuffles != "none" and alone and config.backbone.norm == "batch":
             lines.append(
-                "Note      one device: there is nobody to shuffle keys with, and batch norm may tell a "
-                "positive by the batch it is in"
+                "Note      one device a node: there is nobody to shuffle keys with, and batch norm may tell "
+                "a positive by the batch it is in"
             )
+        if config.backbone.arch != "resnet50" or config.backbone.norm == "group":
+            lines.append("Note      bench transfer takes ResNet-50 with batch norm, not these weights")
         if self.val is None and config.monitor.every_epochs:
             lines.append("Note      no held-out images with classes (DIR/val): no k-NN monitor")
         return lines
@@ -213,6 +232,20 @@ def _hold(config: PretrainConfig[Any], method: Method, path: Path) -> None:
         raise ConfigError.of([f"{path}: {problem}" for problem in problems])
 
 
+def _refuse_a_class_called_train(root: Path) -> None:
+    """Class folders of which one has that name would be taken for that class alone."""
+    others = sorted(
+        path.name
+        for path in root.iterdir()
+        if path.is_dir() and path.name not in SPLITS and not path.name.startswith(".")
+    )
+    if others and not any(path.is_dir() for path in (root / "train").iterdir()):
+        raise DataError(
+            f"{root}: has a folder of images called train beside the folder {others[0]}: a split or a class? "
+            f"Give {root / 'train'} to train on it alone, or rename it where it is a class"
+        )
+
+
 def open_data(root: Path, index: Path | None, *, with_labels: bool) -> tuple[ImageSource, ImageSource | None]:
     """Images to train on, and those held out for the monitor, None where there are none with classes.
 
@@ -225,6 +258,8 @@ def open_data(root: Path, index: Path | None, *, with_labels: bool) -> tuple[Ima
         DataError: not readable as images, or not the same classes in both.
     """
     parted = (root / "train").is_dir()
+    if parted:
+        _refuse_a_class_called_train(root)
     train = open_source(root / "train" if parted else root, index_root=index)
     if with_labels and train.labels is None:
         raise DataError(f"{train.root}: its images have no classes, which this method needs")

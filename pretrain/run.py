@@ -39,7 +39,7 @@ from pretrain.plan import Plan, parse_config
 from pretrain.samples import Views
 from pretrain.training import Progress, Training, load
 
-_RESULT_FILE = "result.json"
+_RUN_FILE, _RESULT_FILE = "run.json", "result.json"
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Job:
     val: ImageSource | None
     devices: Devices
     identity: str
+    conditions: dict[str, Any]
     seed: int
     name: str
     run_dir: Path
@@ -73,9 +74,12 @@ def pending(plan: Plan) -> list[int]:
     """The seeds whose weights are not written yet.
 
     Raises:
-        UsageError: a run folder of one holds an unfinished run and `resume` was not asked for.
+        UsageError: a run folder of one holds an unfinished run and `resume` was not asked for, or a finished
+            one that was made otherwise.
     """
     todo = [seed for seed in plan.options.seeds if not plan.weights_path(seed).exists()]
+    for seed in set(plan.options.seeds) - set(todo):
+        _hold_conditions(plan, plan.run_dir(seed))
     started = [plan.run_dir(seed) for seed in todo if newest_step(plan.run_dir(seed) / "checkpoints")]
     if started and not plan.options.resume:
         raise UsageError(f"{started[0]}: holds a run. --resume goes on with it; another --out starts anew.")
@@ -106,6 +110,16 @@ def execute(plan: Plan) -> list[Result]:
     return results
 
 
+def _hold_conditions(plan: Plan, run_dir: Path) -> None:
+    before = read_json(run_dir / _RUN_FILE, error=CheckpointError).get("conditions", {})
+    for key, value in plan.conditions.items():
+        if before.get(key) != value:
+            raise UsageError(
+                f"{run_dir}: was pretrained with other {key} ({before.get(key)} there, {value} here). "
+                "Give another --out."
+            )
+
+
 def _result(seed: int, path: Path) -> Result:
     """What a finished run has left."""
     card = read_card(path)
@@ -123,6 +137,7 @@ def _job(plan: Plan, seed: int) -> Job:
         val=plan.val,
         devices=plan.devices,
         identity=plan.identity,
+        conditions=plan.conditions,
         seed=seed,
         name=plan.weights_name(seed),
         run_dir=plan.run_dir(seed),
@@ -237,6 +252,7 @@ def prepare(fabric: Fabric, job: Job, method: Method, config: PretrainConfig[Any
         step_optimizer=wrapped.step_optimizer,
         run_dir=job.run_dir,
         identity=job.identity,
+        conditions=job.conditions,
         seed=job.seed,
     )
 
@@ -276,6 +292,7 @@ def _write_run_file(job: Job, config: PretrainConfig[Any]) -> None:
         "config": config.model_dump(mode="json"),
         "departures": job.departures,
         "identity": job.identity,
+        "conditions": job.conditions,
         "seed": job.seed,
         "data": {
             "images": len(job.train),
@@ -283,7 +300,7 @@ def _write_run_file(job: Job, config: PretrainConfig[Any]) -> None:
             "fingerprint": job.train.fingerprint,
         },
     }
-    atomic.write_text(job.run_dir / "run.json", atomic.json_text(facts))
+    atomic.write_text(job.run_dir / _RUN_FILE, atomic.json_text(facts))
 
 
 def _write_results(
@@ -309,13 +326,15 @@ def _weights(job: Job, training: Training, state: Progress) -> Weights:
     classes = f"{len(job.train.classes)} classes" if job.train.classes else "no classes"
     notes = [
         f"{config.method}: {config.epochs:,} epochs of {len(job.train):,} images ({classes}, fingerprint "
-        f"{job.train.fingerprint[:12]}) at {config.view.crop_px} px, batch {config.batch_size:,}, seed "
-        f"{job.seed}, identity {job.identity[:12]}"
+        f"{job.train.fingerprint[:12]}) at {config.view.crop_px} px, batch {config.batch_size:,} of "
+        f"{job.devices.per_node} processes on each of {job.devices.nodes} nodes, seed {job.seed}, identity "
+        f"{job.identity[:12]}"
     ]
     if job.departures:
         notes.append(f"departs from its config file: {'; '.join(job.departures)}"[:2000])
     if state.monitor:
-        notes.append(f"k-NN {state.monitor[-1]['knn']:.1f} % on held-out images")
+        asked = ", ".join(f"{key} {value}" for key, value in job.conditions["knn"].items())
+        notes.append(f"k-NN {state.monitor[-1]['knn']:.1f} % on held-out images ({asked})")
     card = Card(
         name=job.name,
         arch=config.backbone.arch,

@@ -24,7 +24,7 @@ class Progress:
     """What a checkpoint must bring back besides tensors.
 
     Attributes:
-        step: Updates made.
+        step: Updates made; with fp16, those that its loss scaler left out among them.
         seconds: Spent on them.
         skipped, skipped_in_a_row: Updates that fp16's loss scaler left out.
         monitor: A row for each time that the k-NN classifier was asked.
@@ -45,7 +45,8 @@ class Progress:
 class Training:
     """The parts of one running pretraining.
 
-    `model` and `optimizer` are the plain objects, `step_model` and `step_optimizer` what Fabric made of them.
+    `model` and `optimizer` are the plain objects, `step_model` and `step_optimizer` what Fabric made of them;
+    `conditions` are those of the plan.
     """
 
     fabric: Fabric
@@ -57,6 +58,7 @@ class Training:
     step_optimizer: Any
     run_dir: Path
     identity: str
+    conditions: dict[str, Any]
     seed: int
 
     @property
@@ -104,7 +106,7 @@ def _owner(training: Training) -> dict[str, Any]:
     return {
         "identity": training.identity,
         "seed": training.seed,
-        "num_processes": training.fabric.world_size,
+        **training.conditions,
         "software": package_versions(),
     }
 

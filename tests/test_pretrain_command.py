@@ -68,6 +68,7 @@ def test_a_run_ends_in_weights_with_a_card(finished: tuple[Path, str]) -> None:
     assert len(weights.tensors) == 265
     assert any("seed 0" in note for note in weights.card.notes)
     assert any("departs from its config file" in note for note in weights.card.notes)
+    assert any("neighbours 3" in note and "crop_px 32" in note for note in weights.card.notes)
     facts = json.loads((folder / "result.json").read_text())
     assert [row["epoch"] for row in facts["monitor"]] == [0, 2]
     assert facts["steps"] == 2 * (40 // 8)
@@ -107,6 +108,11 @@ def test_what_is_finished_is_not_done_again(finished: tuple[Path, str], data: Pa
     assert again.stdout == printed
     assert "already" in again.stderr
     assert (folder / "weights.safetensors").stat().st_mtime_ns == before
+    # Other batch norm, other k-NN: under the same name, and not these.
+    for more in (("--devices", "2"), ("--set", "monitor.neighbours=4")):
+        other = bench("pretrain", "supervised", *toy(), *more, "--data", str(data), "--out", str(out))
+        assert (other.returncode, other.stdout) == (2, "")
+        assert "was pretrained with other" in other.stderr
 
 
 @pytest.mark.parametrize("method", ["supervised", "moco_v1", "moco_v2", "simclr", "infomin"])

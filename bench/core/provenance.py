@@ -28,6 +28,7 @@ PACKAGES = (
     "pycocotools",
     "fvcore",
     "lightning-fabric",
+    "lightly",
 )
 """The packages whose release may move a number."""
 

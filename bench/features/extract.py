@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from bench.core.errors import DataError
+from bench.core.errors import BenchError
 from bench.core.signals import end_workers_at_exit, leave_stopping_to_the_parent, leave_with_the_parent
 from bench.images.source import ImageSource
 from bench.images.views import center_view
@@ -27,10 +27,10 @@ class _Centres(Dataset[Any]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, row: int) -> Tensor | DataError:
+    def __getitem__(self, row: int) -> Tensor | BenchError:
         try:
             image = self._source.read(int(self._indices[row]))
-        except DataError as error:
+        except BenchError as error:
             # Returned: torch would wrap one that a worker raises in the text of its traceback.
             return error
         return torch.from_numpy(center_view(image, resize_px=self._resize_px, crop_px=self._crop_px))
@@ -65,7 +65,7 @@ def centre_batches(
     )
     for items in loader:
         for item in items:
-            if isinstance(item, DataError):
+            if isinstance(item, BenchError):
                 raise item
         yield torch.stack(items).permute(0, 3, 1, 2)
 

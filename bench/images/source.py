@@ -45,7 +45,7 @@ class ImageSource(ABC):
 
     Attributes:
         root: What was opened: a folder, a list file or a shard.
-        classes: Class names, sorted (numbers by value); None where images have no class.
+        classes: Class names in order; None where images have no class.
         labels: [images] index into `classes`; None where images have no class.
         fingerprint: 64 hex digits over names, sizes in bytes, labels and class names, in the images' order.
     """

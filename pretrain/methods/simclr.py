@@ -5,10 +5,13 @@ Source:
     open-mmlab/mmselfsup `configs/selfsup/simclr/` (its linear probe: 62.7 at batch 256, 69.2 at 4,096 and 800
     epochs). PyContrast has no SimCLR. Loss and projector are lightly's `NTXentLoss` and
     `SimCLRProjectionHead`.
-    Differs: none known in loss and network; lightly's LARS adds 1e-8 to its denominator, and leaves a tensor
-    whose gradient is exactly zero undecayed; the rise ends one step later; the cosine falls step by step, as
-    in the paper, not once an epoch; blur is Pillow's, as in mmselfsup (the paper: a Gaussian of a tenth of
-    the side).
+    Differs: of several processes, the gradient is that of the whole loss. In mmselfsup each passes back the
+    gradient of its own images alone, and the mean over processes divides it by their number; LARS undoes
+    that for weights, not for norms and biases, which move that many times as far here. lightly's LARS keeps
+    the learning rate out of the momentum, decays and scales no norm (mmselfsup's pattern misses those of the
+    shortcuts), adds 1e-8 to its denominator, and leaves a tensor whose gradient is exactly zero
+    undecayed. The rise ends one step later; the cosine falls step by step, as in the paper, not once an
+    epoch; blur is Pillow's, as in mmselfsup (the paper: a Gaussian of a tenth of the side).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Source:
     He et al. 2016, Deep Residual Learning; the 90-epoch recipe of pytorch/examples `imagenet/main.py`, by
     which torchvision's first weights were made.
-    Differs: none known at full size.
+    Differs: what is left over of a batch at the end of an epoch is dropped; there the last batch is smaller.
 """
 
 from __future__ import annotations

@@ -384,7 +384,9 @@ def test_the_losses_of_twenty_steps_move_only_with_the_version(name: str, images
     # Of its own config, not of the smoke config, whose values are there to learn in a minute.
     # For batches of six its learning rate is too high: noise would grow as fast as a fault.
     rate = read_config(config_path(name, smoke=False))[1].optimizer.learning_rate / 10
-    more = ("batch_size=6", f"optimizer.learning_rate={rate}")
+    more = ["batch_size=6", f"optimizer.learning_rate={rate}"]
+    if read_config(config_path(name, smoke=False))[1].schedule.kind == "step":
+        more += ["epochs=3", "schedule.decay_epochs=[2]"]  # after the twenty steps
     job = toy.toy_job(images.parent, images, name, *more, smoke=False)
     found = toy.first_losses(job, GOLDEN_STEPS, dtype=torch.float64)
     version = METHODS.get(name).version

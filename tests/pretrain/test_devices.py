@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from bench.core.errors import ConfigError, EngineError
 from bench.core.paths import CONFIGS
@@ -78,6 +80,19 @@ def test_one_task_of_slurm_is_a_command_like_any_other(monkeypatch: pytest.Monke
     for name, value in {**SLURM, "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}.items():
         monkeypatch.setenv(name, value)
     assert Devices.here(2) == Devices(2, 1, "us", 0)
+    # Else every process of ours would be that task: the first of one.
+    fabric = make_fabric(config(), Devices.here(2))
+    assert isinstance(fabric.strategy, DDPStrategy)
+    assert isinstance(fabric.strategy.cluster_environment, LightningEnvironment)
+
+
+def test_tasks_of_slurm_that_no_node_is_said_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    check_devices(config(), Devices.here(1))
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
+    with pytest.raises(EngineError, match="--ntasks-per-node"):
+        check_devices(config(), Devices.here(1))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")

@@ -382,14 +382,15 @@ def test_another_config_seed_or_data_has_another_folder(tmp_path: Path, images: 
     assert toy_plan(tmp_path, images, name, "loop.num_workers=3").run_dir(0) in folders
 
 
-@pytest.mark.parametrize("field", ["identity", "seed", "num_processes", "software"])
+@pytest.mark.parametrize("field", ["identity", "seed", "processes", "knn", "software"])
 def test_the_checkpoint_of_another_run_is_refused_by_name(
     tmp_path: Path, started: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
     job = copy_run(started(NAMES[-1]), tmp_path)
     log = (job.run_dir / "log.csv").read_bytes()
     real = room._owner
-    other = {"identity": "other", "seed": 7, "num_processes": 2, "software": {"torch": "0.4"}}
+    other: dict[str, Any] = {"identity": "other", "seed": 7, "software": {"torch": "0.4"}}
+    other |= {"processes": {"per_node": 1, "nodes": 2}, "knn": {"neighbours": 1}}
     monkeypatch.setattr(room, "_owner", lambda now: real(now) | {field: other[field]})
     with pytest.raises(CheckpointError, match=rf"its checkpoints are of another run \({field}: "):
         resume(job)

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from bench.core import atomic
 from bench.core.log import quiet_fabric, say
@@ -74,11 +76,16 @@ def run_job(job: Job) -> Output:
         raise out_of_memory(str(error)) from error
 
 
+def _spawning() -> DDPStrategy:
+    # Inside of one task of Slurm, Fabric would take each process of ours for that task.
+    return DDPStrategy(start_method="spawn", cluster_environment=LightningEnvironment())
+
+
 def _fabric(job: Job, *, num_devices: int) -> Fabric:
     return Fabric(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=num_devices,
-        strategy="ddp_spawn" if num_devices > 1 else "auto",
+        strategy=_spawning() if num_devices > 1 else "auto",
         precision=_PRECISIONS[job.protocol.solver.precision],  # type: ignore[arg-type]
     )
 
