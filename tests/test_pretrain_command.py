@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from bench.cli import main
 from bench.core.card import hash_tensors
 from bench.core.weights import read_weights
 from bench.synth.generate import Counts, generate
@@ -26,12 +28,34 @@ TOY = (
 )
 
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
 def bench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300, check=False
     )
+
+
+@pytest.fixture
+def bench_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process, which has imported torch already."""
+
+    def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        code = 0
+        try:
+            main()
+        except SystemExit as caught:
+            code = int(caught.code or 0)
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+    return run
 
 
 def toy(*more: str) -> list[str]:
@@ -99,7 +123,7 @@ def test_the_folder_of_a_run_is_a_checkpoint_for_the_other_commands(
     assert (unfinished.returncode, "--resume" in unfinished.stderr) == (5, True)
 
 
-def test_what_is_finished_is_not_done_again(finished: tuple[Path, str], data: Path) -> None:
+def test_what_is_finished_is_not_done_again(finished: tuple[Path, str], data: Path, bench_here: Run) -> None:
     folder, printed = finished
     out = folder.parents[2]
     before = (folder / "weights.safetensors").stat().st_mtime_ns
@@ -110,18 +134,18 @@ def test_what_is_finished_is_not_done_again(finished: tuple[Path, str], data: Pa
     assert (folder / "weights.safetensors").stat().st_mtime_ns == before
     # Other batch norm, other k-NN: under the same name, and not these.
     for more in (("--devices", "2"), ("--set", "monitor.neighbours=4")):
-        other = bench("pretrain", "supervised", *toy(), *more, "--data", str(data), "--out", str(out))
+        other = bench_here("pretrain", "supervised", *toy(), *more, "--data", str(data), "--out", str(out))
         assert (other.returncode, other.stdout) == (2, "")
         assert "was pretrained with other" in other.stderr
 
 
 @pytest.mark.parametrize("method", ["supervised", "moco_v1", "moco_v2", "simclr", "infomin"])
 def test_a_dry_run_says_steps_time_and_disk_and_writes_nothing(
-    data: Path, tmp_path: Path, method: str
+    data: Path, tmp_path: Path, bench_here: Run, method: str
 ) -> None:
     small = () if method != "infomin" else ("jigsaw.crop_px=36", "jigsaw.patch_px=12")
     arguments = ["pretrain", method, *toy("backbone.arch=resnet18", *small), "--data", str(data), "--dry-run"]
-    done = bench(*arguments, cwd=tmp_path)
+    done = bench_here(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 epochs of 5 steps = 10 steps" in done.stderr
     lines = {line.split()[0]: line for line in done.stderr.splitlines()}
@@ -133,17 +157,19 @@ def test_a_dry_run_says_steps_time_and_disk_and_writes_nothing(
     assert files(tmp_path) == []
 
 
-def test_the_sheet_of_views_is_a_picture_and_is_not_replaced_unasked(data: Path, tmp_path: Path) -> None:
+def test_the_sheet_of_views_is_a_picture_and_is_not_replaced_unasked(
+    data: Path, tmp_path: Path, bench_here: Run
+) -> None:
     sheet = tmp_path / "views.png"
     small = ("jigsaw.crop_px=36", "jigsaw.patch_px=12")
     show = ["pretrain", "infomin", *toy(*small), "--data", str(data), "--show-views", str(sheet)]
-    done = bench(*show, "--out", str(tmp_path / "out"))
+    done = bench_here(*show, "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(sheet)
     with Image.open(sheet) as picture:
         assert picture.format == "PNG" and picture.width > 8 * 32
-    assert bench(*show).returncode == 2
-    assert bench(*show, "--force").returncode == 0
+    assert bench_here(*show).returncode == 2
+    assert bench_here(*show, "--force").returncode == 0
     assert not list((tmp_path / "out").glob("pretrain"))
 
 
@@ -167,37 +193,39 @@ def test_the_sheet_of_views_is_a_picture_and_is_not_replaced_unasked(data: Path,
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
-    data: Path, tmp_path: Path, arguments: list[str], code: int, words: str
+    data: Path, tmp_path: Path, bench_here: Run, arguments: list[str], code: int, words: str
 ) -> None:
     few = ["--set", "batch_size=4096"] if words == "fewer than one batch" else []
-    done = bench("pretrain", *arguments, *few, "--data", str(data), "--out", str(tmp_path / "out"))
+    done = bench_here("pretrain", *arguments, *few, "--data", str(data), "--out", str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "pretrain").exists()
 
 
-def test_images_without_classes_pretrain_what_needs_none(data: Path, tmp_path: Path) -> None:
+def test_images_without_classes_pretrain_what_needs_none(data: Path, tmp_path: Path, bench_here: Run) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for number, path in enumerate(sorted((data / "train").rglob("*.jpg"))):
         (flat / f"{number:03d}.jpg").write_bytes(path.read_bytes())
     more = ("backbone.arch=resnet18", "epochs=1", "parts.queue_size=8")
     run = [*toy(*more), "--data", str(flat), "--out", str(tmp_path / "out")]
-    refused = bench("pretrain", "supervised", *run[: -(2 * 1 + 4)], "--data", str(flat))
+    refused = bench_here("pretrain", "supervised", *run[: -(2 * 1 + 4)], "--data", str(flat))
     assert refused.returncode == 4, refused.stderr
     assert "classes" in refused.stderr
-    done = bench("pretrain", "moco_v1", *run)
+    done = bench_here("pretrain", "moco_v1", *run)
     assert done.returncode == 0, done.stderr
     assert "no k-NN monitor" in done.stderr
     assert "resnet18.moco_v1_smoke  seed 0  " in done.stdout
 
 
-def test_held_out_images_of_other_classes_are_refused(data: Path, tmp_path: Path) -> None:
+def test_held_out_images_of_other_classes_are_refused(data: Path, tmp_path: Path, bench_here: Run) -> None:
     (tmp_path / "train").symlink_to(data / "train")
     (tmp_path / "val" / "zebra").mkdir(parents=True)
     image = next((data / "val").rglob("*.jpg"))
     (tmp_path / "val" / "zebra" / "a.jpg").write_bytes(image.read_bytes())
-    done = bench("pretrain", "supervised", *toy(), "--data", str(tmp_path), "--out", str(tmp_path / "out"))
+    done = bench_here(
+        "pretrain", "supervised", *toy(), "--data", str(tmp_path), "--out", str(tmp_path / "out")
+    )
     assert done.returncode == 4
     assert "classes" in done.stderr

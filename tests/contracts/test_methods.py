@@ -186,7 +186,7 @@ def test_the_configs_are_the_presets_of_pycontrast_and_the_recipes_beside_them(n
     method, config = read_config(FILES[name])
     found = config.model_dump(mode="json")
     assert (config.name, method.preset.augmentation) == (name, augmentation)
-    assert (found["epochs"], found["batch_size"]) == (epochs, batch_size)
+    assert (config.epochs, config.batch_size) == (epochs, batch_size)
     assert found["backbone"] == {"arch": "resnet50", **norms}
     assert found["parts"] == parts
     assert {key: value for key, value in found["view"].items() if value is not None} == {
@@ -383,10 +383,9 @@ def test_a_run_that_goes_on_anywhere_is_the_run_in_one_piece(
 def test_the_losses_of_twenty_steps_move_only_with_the_version(name: str, images: Path) -> None:
     # Of its own config, not of the smoke config, whose values are there to learn in a minute.
     # For batches of six its learning rate is too high: noise would grow as fast as a fault.
-    rate = read_config(config_path(name, smoke=False))[1].optimizer.learning_rate / 10
-    more = ["batch_size=6", f"optimizer.learning_rate={rate}"]
-    if read_config(config_path(name, smoke=False))[1].schedule.kind == "step":
-        more += ["epochs=3", "schedule.decay_epochs=[2]"]  # after the twenty steps
+    config = read_config(config_path(name, smoke=False))[1]
+    more = ["batch_size=6", f"optimizer.learning_rate={config.optimizer.learning_rate / 10}"]
+    more += ["epochs=3", "schedule.decay_epochs=[2]"] if config.schedule.kind == "step" else []
     job = toy.toy_job(images.parent, images, name, *more, smoke=False)
     found = toy.first_losses(job, GOLDEN_STEPS, dtype=torch.float64)
     version = METHODS.get(name).version

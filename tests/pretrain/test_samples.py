@@ -35,5 +35,7 @@ def test_the_views_of_an_image_differ() -> None:
     sample = views()(IMAGE, 0, 0)
     assert [view.shape for view in sample.views] == [(64, 64, 3)] * 2
     assert not np.array_equal(*sample.views)
-    assert sample.patches is not None and sample.patches.shape == (9, 20, 20, 3)
+    assert CONFIG.jigsaw is not None and sample.patches is not None
+    number, side = CONFIG.jigsaw.grid**2, CONFIG.jigsaw.patch_px
+    assert sample.patches.shape == (number, side, side, 3)
     assert Views(CONFIG.view, None, 1, 0)(IMAGE, 0, 0).patches is None

@@ -87,7 +87,7 @@ def test_show_refuses_with_the_reason(root: Path, tmp_path: Path) -> None:
         _run("show", str(tmp_path / "nowhere"), "--out", str(out))
     with pytest.raises(UsageError, match='Did you mean "test"'):
         _run("show", str(root), "--split", "tset", "--out", str(out))
-    with pytest.raises(DataError, match="no folder in it"):
+    with pytest.raises(DataError, match="no image, no class folder"):
         _run("show", str(tmp_path), "--out", str(out))
     assert not out.exists()
     out.write_bytes(b"mine")
