@@ -234,12 +234,16 @@ def _hold(config: PretrainConfig[Any], method: Method, path: Path) -> None:
 
 def _refuse_a_class_called_train(root: Path) -> None:
     """Class folders of which one has that name would be taken for that class alone."""
-    others = sorted(
-        path.name
-        for path in root.iterdir()
-        if path.is_dir() and path.name not in SPLITS and not path.name.startswith(".")
-    )
-    if others and not any(path.is_dir() for path in (root / "train").iterdir()):
+    try:
+        others = sorted(
+            path.name
+            for path in root.iterdir()
+            if path.is_dir() and path.name not in SPLITS and not path.name.startswith(".")
+        )
+        is_flat = not any(path.is_dir() for path in (root / "train").iterdir())
+    except OSError:
+        return  # whoever lists it says what is wrong with it
+    if others and is_flat:
         raise DataError(
             f"{root}: has a folder of images called train beside the folder {others[0]}: a split or a class? "
             f"Give {root / 'train'} to train on it alone, or rename it where it is a class"

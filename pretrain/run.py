@@ -78,7 +78,7 @@ def pending(plan: Plan) -> list[int]:
             one that was made otherwise.
     """
     todo = [seed for seed in plan.options.seeds if not plan.weights_path(seed).exists()]
-    for seed in set(plan.options.seeds) - set(todo):
+    for seed in sorted(set(plan.options.seeds) - set(todo)):
         _hold_conditions(plan, plan.run_dir(seed))
     started = [plan.run_dir(seed) for seed in todo if newest_step(plan.run_dir(seed) / "checkpoints")]
     if started and not plan.options.resume:

@@ -18,7 +18,7 @@ from bench.cli import bench
 from bench.core.errors import BenchError
 from pretrain import run
 from pretrain.plan import Options, make_plan
-from tests.helpers.groups import all_gone
+from tests.helpers.groups import ONE_TASK_OF_SLURM, all_gone
 from tests.helpers.two_processes import make_data
 
 SETTINGS = (
@@ -157,9 +157,11 @@ def kill_the_second(process: subprocess.Popen[str]) -> None:
 
 
 def test_stopped_and_killed_and_gone_on_with_it_ends_as_in_one_piece(
-    tmp_path: Path, data: Path, straight: tuple[Path, str, str]
+    tmp_path: Path, data: Path, straight: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each stop saves in both at one step; started by us or by torchrun, the tensors are the same bits."""
+    for name, value in ONE_TASK_OF_SLURM.items():
+        monkeypatch.setenv(name, value)
     command = [*MODULE, "bench", *arguments(data, tmp_path, "--devices", "2", "--resume")]
     folder = tmp_path / "pretrain" / straight[0].parent.name / "seed-0"
     steps = [0]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from bench.core.errors import CheckpointError, EngineError
 from bench.core.processes import _as_raised
-from tests.helpers.groups import all_gone
+from tests.helpers.groups import ONE_TASK_OF_SLURM, all_gone
 from tests.transfer.engines.test_detectron2 import TOY, final_tensors, make_job, run
 
 TWO = ("model.norm='naiveSyncBN'", "solver.precision='fp32'")
@@ -45,7 +45,13 @@ def wait_for_a_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
 def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path, voc: Path) -> None:
     """One signal to the parent alone: all save at one iteration, exit 75; resumed, the end is the same."""
     two = ("--devices", "2", "--accumulate", "2", "--set", "solver.images_per_batch=4")
-    straight = subprocess.run(command(voc, tmp_path / "a", *two), capture_output=True, text=True, timeout=300)
+    straight = subprocess.run(
+        command(voc, tmp_path / "a", *two),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **ONE_TASK_OF_SLURM},
+    )
     assert straight.returncode == 0, straight.stderr
     assert "naiveSyncBN" in straight.stderr
     assert "4 images in 2 parts" in straight.stderr
