@@ -9,35 +9,38 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from bench.core.config import Section
 from bench.core.registry import Registry
-from pretrain.config import PretrainConfig
+from pretrain.config import MethodParts, PretrainConfig
 from pretrain.data.loader import Batch
 from pretrain.distributed import Place, World
-
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""Of ImageNet in RGB on the 0-255 scale, as a card's default input spec says; every method feeds this."""
+from pretrain.modality import Modality, feed
 
 
 class MethodModel(nn.Module, ABC):
     """A method at work: networks, heads, and whatever it remembers.
 
     Everything that a step leaves behind is a parameter or a buffer that `state_dict` holds: the contract
-    tests stop a run at every step, go on, and compare. The loop calls `forward`, makes its update, and calls
-    `after_step`.
+    tests stop a run at every step, go on, and compare. The loop calls `forward` and `before_update`, makes
+    its update, and calls `after_step`.
 
     Attributes:
         columns: Names of the numbers that `forward` returns, for the log.
+        modality: What of the images the networks are fed.
+        fixed_rate: What names of parameters start with whose learning rate follows no schedule.
+        trained_later: What names start with whose gradients `before_update` takes away at first.
         world: The processes; the loop sets it.
         memory_format: Of images that networks are fed; the loop sets it.
     """
 
     columns: tuple[str, ...]
+    modality: Modality = "rgb"
+    fixed_rate: tuple[str, ...] = ()
+    trained_later: tuple[str, ...] = ()
     world: World = World()
     memory_format: torch.memory_format = torch.contiguous_format
 
@@ -59,6 +62,9 @@ class MethodModel(nn.Module, ABC):
             methods, `i_nce` (nats) are among them.
         """
 
+    def before_update(self) -> None:
+        """What comes between the gradients and the update: some that must not count yet are taken away."""
+
     def after_step(self) -> None:
         """What comes after the optimiser's update: the momentum copy, the queue."""
 
@@ -67,20 +73,8 @@ class MethodModel(nn.Module, ABC):
         return None
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 RGB to what a network is fed, [..., 3, height, width], in the type of the weights.
-
-        In float32 on a CPU equal to torchvision's ToTensor and Normalize, bit for bit.
-        """
-        weight = next(self.backbone.parameters())
-        mean, std = (
-            torch.tensor(values, dtype=torch.float64)
-            .div(255.0)
-            .to(weight.dtype)
-            .to(images.device)
-            .view(3, 1, 1)
-            for values in (MEAN, STD)
-        )
-        values = images.to(weight.dtype).div(255.0).sub_(mean).div_(std)
+        """uint8 RGB to what a network is fed, [..., 3, height, width], in the type of the weights."""
+        values = feed(images, self.modality, next(self.backbone.parameters()).dtype)
         return values.contiguous(memory_format=self.memory_format) if values.ndim == 4 else values
 
 
@@ -91,10 +85,20 @@ class Sizes:
     num_images: int
     num_classes: int
 
+    def steps_per_epoch(self, config: PretrainConfig[Any]) -> int:
+        """Updates of one pass over the images."""
+        return max(self.num_images // config.batch_size, 1)
+
+    def num_steps(self, config: PretrainConfig[Any]) -> int:
+        """Updates of the whole run."""
+        return config.epochs * self.steps_per_epoch(config)
+
 
 @dataclass(frozen=True)
 class Preset:
     """The parts of which a method is a combination, in words, as in PyContrast's options.
+
+    `memory` is where what a view is compared with comes from; `encoder` is the one that is transferred.
 
     Source: HobbitLong/PyContrast `pycontrast/options/base_options.py`.
     """
@@ -105,6 +109,11 @@ class Preset:
     augmentation: str
     head: str
     temperature: float | None
+    encoder: Literal["trained", "momentum copy"] = "trained"
+
+
+def _no_problems(_config: PretrainConfig[Any]) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True)
@@ -115,27 +124,29 @@ class Method:
         name: As in the registry, "moco-v2".
         version: Rises whenever equal configs, data and seeds would give other weights.
         summary: One sentence for listings.
-        num_views: Views of each image in a batch.
         with_labels: Whether it needs classes.
-        parts: The model of the config's `[parts]`.
+        parts: The model of the config's `[parts]`; it says how many views there are.
         build: Config and sizes to the method; draws initial values from torch's global generator.
-        problems: What in a config does not fit together, one sentence each.
         default_config: The file of `configs/pretrain` that the method's bare name stands for.
         preset: What it is made of.
         source: Paper and code.
+        problems: What in a config does not fit together, one sentence each.
+        published_as: Its names in `results/published/results.csv`.
+        takes: The optional tables of a config that it has a use for: "second_view", "local_view", "jigsaw".
     """
 
     name: str
     version: int
     summary: str
-    num_views: int
     with_labels: bool
-    parts: type[Section]
+    parts: type[MethodParts]
     build: Callable[[PretrainConfig[Any], Sizes], MethodModel]
-    problems: Callable[[PretrainConfig[Any]], list[str]]
     default_config: str
     preset: Preset
     source: str
+    problems: Callable[[PretrainConfig[Any]], list[str]] = _no_problems
+    published_as: tuple[str, ...] = ()
+    takes: frozenset[str] = frozenset()
 
 
 METHODS: Registry[Method] = Registry("method", "pretrain.methods", Method)

@@ -13,7 +13,17 @@ from pretrain.backbones.resnet import BackboneConfig
 from pretrain.optim import OptimizerConfig
 from pretrain.schedules import Schedule
 
-Parts = TypeVar("Parts", bound=Section)
+
+class MethodParts(Section):
+    """`[parts]`: what a method is made of; each method has its own."""
+
+    @property
+    def num_views(self) -> int:
+        """Views of each image, besides small ones."""
+        return 2
+
+
+Parts = TypeVar("Parts", bound=MethodParts)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=80)]
 
 
@@ -78,6 +88,8 @@ class PretrainConfig(Section, Generic[Parts]):
         batch_size: Images an update, over all devices and parts.
         parts: What the method is made of; its keys are the method's.
         view: How a view of an image is made.
+        second_view: How the second one is, where it is made otherwise.
+        local_view, num_local_views: Small views beside them (multi-crop).
         jigsaw: The patches beside it, for methods that have that branch.
     """
 
@@ -88,11 +100,30 @@ class PretrainConfig(Section, Generic[Parts]):
     backbone: BackboneConfig
     parts: Parts
     view: ViewConfig
+    second_view: ViewConfig | None = None
+    local_view: ViewConfig | None = None
+    num_local_views: Annotated[int, Field(ge=0, le=64)] = 0
     jigsaw: JigsawConfig | None = None
     optimizer: OptimizerConfig
     schedule: Schedule
     loop: LoopConfig
     monitor: MonitorConfig = not_in_identity(MonitorConfig())
+
+    @property
+    def views(self) -> tuple[ViewConfig, ...]:
+        """How each view of an image is made, in the order of a batch's views."""
+        whole = (self.view, self.second_view or self.view)[: self.parts.num_views]
+        return whole + (self.local_view,) * self.num_local_views if self.local_view else whole
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> PretrainConfig[Parts]:
+        if (self.local_view is None) != (self.num_local_views == 0):
+            raise ValueError("[local_view] and num_local_views go together: give both or neither")
+        if self.second_view and self.parts.num_views < 2:
+            raise ValueError("[second_view]: these parts take one view of an image")
+        if self.second_view and self.second_view.crop_px != self.view.crop_px:
+            raise ValueError("second_view.crop_px and view.crop_px must be equal")
+        return self
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> PretrainConfig[Parts]:

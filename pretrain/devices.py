@@ -120,7 +120,9 @@ def check_devices(config: PretrainConfig[Any], devices: Devices) -> None:
     if config.loop.precision == "fp16" and not found:
         # Fabric would take bf16 in its place, without a word.
         raise EngineError("precision fp16 needs a GPU; bf16 and fp32 run on a CPU")
-    smallest = min(config.view.crop_px, config.jigsaw.patch_px if config.jigsaw else config.view.crop_px)
+    smallest = min(view.crop_px for view in config.views)
+    if config.jigsaw:
+        smallest = min(smallest, config.jigsaw.patch_px)
     if config.loop.precision == "bf16" and not found and smallest < BF16_CPU_MIN_PX:
         raise EngineError(
             f"bf16 on a CPU gives wrong gradients for images of {smallest} px; expected {BF16_CPU_MIN_PX} or "

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
+from lightly.utils.dist import gather
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -55,6 +56,13 @@ class World:
     def gather(self, values: Tensor) -> Tensor:
         """[batch, ...] of each process to [size * batch, ...] by rank; no gradient."""
         return _gather(values, self.size, None)
+
+    def gather_with_gradient(self, values: Tensor) -> Tensor:
+        """As `gather`; each process's gradient is the sum of all processes' for its own part.
+
+        With a loss that all compute alike, the mean over processes that follows is the gradient of that loss.
+        """
+        return values if self.size == 1 else torch.cat(gather(values))
 
     def gather_in_node(self, values: Tensor) -> Tensor:
         """[batch, ...] of each process of this node to [node_size * batch, ...] by rank; no gradient."""

@@ -98,9 +98,9 @@ def _random_batch(plan: Plan, images: int) -> Batch:
     def pixels(*shape: int) -> Tensor:
         return torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
 
-    side, jigsaw = plan.config.view.crop_px, plan.config.jigsaw
+    jigsaw = plan.config.jigsaw
     return Batch(
-        views=tuple(pixels(images, 3, side, side) for _ in range(plan.method.num_views)),
+        views=tuple(pixels(images, 3, view.crop_px, view.crop_px) for view in plan.config.views),
         patches=pixels(images, jigsaw.grid**2, 3, jigsaw.patch_px, jigsaw.patch_px) if jigsaw else None,
         labels=torch.zeros(images, dtype=torch.int64),
         index=torch.arange(images),
@@ -131,7 +131,7 @@ def _wait_for(device: torch.device) -> None:
 def _time_input(plan: Plan) -> float:
     """Seconds in which one process makes the views of one image."""
     config = plan.config
-    make = Views(config.view, config.jigsaw, plan.method.num_views, 0)
+    make = Views(config.views, config.jigsaw, 0)
     indices = rng.permutation(0, 0, len(plan.train))[:TIMED_IMAGES].tolist()
     make(plan.train.read(indices[0]), indices[0], 0)  # opens what is opened once
     started = time.monotonic()

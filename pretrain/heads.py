@@ -8,11 +8,16 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
+from lightly.models.modules.heads import ProjectionHead
 from torch import Tensor, nn
 from torch.nn import functional
+
+from pretrain.backbones.resnet import BackboneConfig
 
 HeadKind = Literal["linear", "mlp"]
 
@@ -63,3 +68,52 @@ def unit_length(values: Tensor) -> Tensor:
     if values.dtype in (torch.bfloat16, torch.float16):
         values = values.float()
     return functional.normalize(values, dim=1)
+
+
+def norms_as_in_backbone(head: nn.Module, config: BackboneConfig) -> nn.Module:
+    """A head whose batch norms follow the backbone's.
+
+    Those of all processes together where the backbone's are; none at all where that has GroupNorm, with which
+    no image depends on another.
+    """
+    if config.norm == "sync_batch":
+        together: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(head)  # type: ignore[no-untyped-call]
+        return together
+    if config.norm == "group":
+        for parent in [*head.modules()]:
+            for name, child in [*parent.named_children()]:
+                if isinstance(child, nn.BatchNorm1d):
+                    setattr(parent, name, nn.Identity())
+    return head
+
+
+def mlp(dims: Sequence[int], *, last_norm: bool = False) -> nn.Module:
+    """Linear layers without biases, batch norm and a ReLU between them.
+
+    From [batch, dims[0]] to [batch, dims[-1]]. For the methods of which
+    lightly's own head departs from the published code in a bias or a scale.
+
+    Args:
+        dims: Of the input, of what lies between, of the output.
+        last_norm: Whether batch norm, without scale and shift, comes after the last layer.
+    """
+    pairs = list(pairwise(dims))
+    blocks: list[tuple[int, int, nn.Module | None, nn.Module | None, bool]] = [
+        (before, after, nn.BatchNorm1d(after), nn.ReLU(), False) for before, after in pairs[:-1]
+    ]
+    last = nn.BatchNorm1d(dims[-1], affine=False) if last_norm else None
+    head: nn.Module = ProjectionHead([*blocks, (*pairs[-1], last, None, False)])
+    return head
+
+
+class Projector(nn.Module):
+    """Backbone and head: images to projections."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        projections: Tensor = self.head(self.backbone(images))
+        return projections

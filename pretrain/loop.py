@@ -17,6 +17,7 @@ from pretrain.data.loader import Batch, TrainLoader
 from pretrain.distributed import Place
 from pretrain.guard import count_skipped, diverged, gradient_norm, is_finite
 from pretrain.logs import RunLog
+from pretrain.optim import set_rate
 from pretrain.schedules import learning_rate
 from pretrain.training import Progress, Training, save
 
@@ -85,8 +86,7 @@ def _set_rate(training: Training, step: int) -> float:
         steps_per_epoch=training.order.steps_per_epoch,
         epochs=config.epochs,
     )
-    for group in training.optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(training.optimizer, rate)
     return rate
 
 
@@ -106,17 +106,26 @@ def _forward_and_backward(training: Training, parts: list[Batch], step: int) -> 
 
 
 def _update(training: Training, state: Progress, norm: Tensor) -> None:
-    longest, scale = training.config.optimizer.clip_norm, 0.0
-    if training.scaler:
-        scale = training.scaler.get_scale()
-        if longest:
-            training.fabric.clip_gradients(
-                training.step_model, training.step_optimizer, max_norm=longest, error_if_nonfinite=False
-            )
-    elif longest:
-        torch.nn.utils.clip_grads_with_norm_(training.model.parameters(), longest, norm)
+    training.model.before_update()
+    scale = training.scaler.get_scale() if training.scaler else 0.0
+    _clip(training, norm)
     training.step_optimizer.step()
     count_skipped(training, state, scale)
+
+
+def _clip(training: Training, norm: Tensor) -> None:
+    config = training.config.optimizer
+    if not config.clip_norm and not config.clip_tensor_norm:
+        return
+    if training.scaler:
+        training.fabric.strategy.precision.unscale_gradients(training.optimizer)
+        norm = gradient_norm(training)
+    if config.clip_norm:
+        torch.nn.utils.clip_grads_with_norm_(training.model.parameters(), config.clip_norm, norm)
+        return
+    for value in training.model.parameters():
+        if value.grad is not None:
+            torch.nn.utils.clip_grad_norm_(value, config.clip_tensor_norm)
 
 
 def _mean_of_processes(training: Training, scalars: dict[str, Tensor]) -> dict[str, float]:

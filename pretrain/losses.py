@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+
+def without_autocast(function: Callable[..., Any], *values: Tensor) -> Any:
+    """A function of values in float32 or better, whatever mixed precision is on.
+
+    Args:
+        function: Of tensors.
+        values: Its arguments; those in half precision are raised to float32.
+    """
+    halves = (torch.bfloat16, torch.float16)
+    with torch.autocast(values[0].device.type, enabled=False):
+        return function(*(value.float() if value.dtype in halves else value for value in values))
 
 
 def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, *, temperature: float) -> Tensor:
@@ -31,6 +46,27 @@ def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, *, temperature:
         negative_logits = query @ negatives.t() / temperature
         total = torch.logaddexp(positive_logit, negative_logits.logsumexp(dim=1))
         return (total - positive_logit).mean()
+
+
+def batch_nce(query: Tensor, keys: Tensor, *, rank: int, temperature: float) -> Tensor:
+    """Cross entropy of picking each query's key among those of the whole batch.
+
+    Args:
+        query: [batch, dim] of this process, unit length, with gradient.
+        keys: [size * batch, dim] of all processes by rank, unit length, no gradient.
+        rank: Of this process; the key of its query i is row rank * batch + i.
+        temperature: Divides the cosine similarity; no unit, above 0.
+
+    Returns:
+        [] mean over the batch of this process, in nats.
+
+    Source:
+        Chen et al. 2021, MoCo v3, algorithm 1, without its factor 2 T.
+        Differs: similarities are float32 under mixed precision, too.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        own = torch.arange(len(query), device=query.device) + rank * len(query)
+        return functional.cross_entropy(query @ keys.t() / temperature, own)
 
 
 def mutual_information(loss: Tensor, num_candidates: int) -> Tensor:

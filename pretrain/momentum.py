@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def momentum_copy(network: nn.Module) -> nn.Module:
+
+def momentum_copy(network: Network) -> Network:
     """A copy that no gradient reaches, equal at first."""
     slow = copy.deepcopy(network)
     slow.requires_grad_(False)
@@ -30,3 +34,17 @@ def update_momentum(slow: nn.Module, network: nn.Module, ema_momentum: float) ->
         Differs: one fused operation over all tensors.
     """
     torch._foreach_lerp_(list(slow.parameters()), list(network.parameters()), 1.0 - ema_momentum)
+
+
+def cosine_momentum(start: float, *, step: int, num_steps: int) -> float:
+    """A momentum that rises from `start` to 1 on half of a cosine.
+
+    Args:
+        start: At the first step.
+        step: From 0.
+        num_steps: Of the whole run.
+
+    Source:
+        Grill et al. 2020, BYOL, section 3.3: 1 - (1 - start) (cos(pi k / K) + 1) / 2.
+    """
+    return 1.0 - (1.0 - start) * (math.cos(math.pi * step / num_steps) + 1.0) / 2.0

@@ -97,6 +97,9 @@ class Plan:
         held_out = f", {len(self.val):,} held out for k-NN" if self.val else ""
         parts = config.loop.accumulation_steps
         jigsaw = f", jigsaw of {config.jigsaw.grid**2} patches" if config.jigsaw else ""
+        views = f"{config.parts.num_views} of {config.view.crop_px} px"
+        if config.local_view:
+            views += f" and {config.num_local_views} of {config.local_view.crop_px} px"
         one, more = ("GPU", "GPUs") if accelerator() == "cuda" else ("CPU process", "CPU processes")
         where = f"{devices.total} {more if devices.total > 1 else one}"
         if devices.nodes > 1:
@@ -107,8 +110,7 @@ class Plan:
             f"Method    {self.method.name} v{self.method.version}: {self.method.summary}",
             f"Network   {config.backbone.arch}, {config.backbone.norm} norm; weights "
             f"{self.weights_name(self.options.seeds[0])}",
-            f"Views     {self.method.num_views} of {config.view.crop_px} px: "
-            f"{', '.join(config.view.order)}{jigsaw}",
+            f"Views     {views}: {', '.join(config.view.order)}{jigsaw}",
             f"Data      {self.train.root}: {len(self.train):,} images, {classes}{held_out}, "
             f"fingerprint {self.train.fingerprint[:12]}",
             f"Training  {config.epochs:,} epochs of {steps:,} steps = {self.num_steps:,} steps of "
@@ -227,7 +229,12 @@ def parse_config(values: dict[str, Any], where: str) -> tuple[Method, PretrainCo
 def _hold(config: PretrainConfig[Any], method: Method, path: Path) -> None:
     if config.method.replace("_", "-") != method.name:
         raise ConfigError(f"{path}: --set method: the method is the file's; give another config")
-    problems = method.problems(config)
+    problems = [
+        f"[{table}]: {method.name.replace('-', '_')} has no such part"
+        for table in ("second_view", "local_view", "jigsaw")
+        if getattr(config, table) is not None and table not in method.takes
+    ]
+    problems += method.problems(config)
     if problems:
         raise ConfigError.of([f"{path}: {problem}" for problem in problems])
 

@@ -188,7 +188,7 @@ def _watched(fabric: Fabric, job: Job, stop: StopRequest) -> None:
     num_workers = job.devices.num_workers(config)
     loader = train_batches(
         job.train,
-        Views(config.view, config.jigsaw, method.num_views, job.seed),
+        Views(config.views, config.jigsaw, job.seed),
         order,
         start_step=state.step,
         end_step=training.num_steps,
@@ -228,7 +228,13 @@ def wrap(fabric: Fabric, model: MethodModel, config: PretrainConfig[Any]) -> Wra
         model.to(memory_format=torch.channels_last)
         model.memory_format = torch.channels_last
     # A fused optimiser scales gradients back by itself, and could not shorten them before.
-    optimizer = build_optimizer(config.optimizer, model, fused=config.loop.precision != "fp16")
+    optimizer = build_optimizer(
+        config.optimizer,
+        model,
+        fixed_rate=model.fixed_rate,
+        trained_later=model.trained_later,
+        fused=config.loop.precision != "fp16",
+    )
     step_model, step_optimizer = fabric.setup(model, optimizer)
     if config.loop.compile:
         _compile(model)

@@ -18,20 +18,18 @@ class Views:
     """Makes the views of an image: a function of (seed, epoch, index).
 
     Attributes:
-        view: How a view is made.
+        views: How each view of an image is made, in their order.
         jigsaw: How patches are, or None for none.
-        num_views: Views of each image.
         seed: Of the run.
     """
 
-    view: ViewConfig
+    views: tuple[ViewConfig, ...]
     jigsaw: JigsawConfig | None
-    num_views: int
     seed: int
 
     def __call__(self, image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
         """Views and patches of [height, width, 3] uint8."""
         draw = rng.generator(self.seed, "view", epoch, index)
-        views = tuple(make_view(self.view, image, draw) for _ in range(self.num_views))
+        views = tuple(make_view(view, image, draw) for view in self.views)
         patches = make_patches(self.jigsaw, image, draw) if self.jigsaw else None
         return Sample(views, patches)

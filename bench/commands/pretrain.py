@@ -137,9 +137,8 @@ def _show_views(plan: Plan, path: Path, *, force: bool, dry_run: bool) -> None:
     images = [plan.train.read(number * len(plan.train) // count) for number in range(count)]
     png = view_sheet(
         images,
-        plan.config.view,
+        plan.config.views * max(1, SHOWN_VIEWS // len(plan.config.views)),
         plan.config.jigsaw,
-        num_views=SHOWN_VIEWS,
         seed=plan.options.seeds[0],
     )
     if dry_run:

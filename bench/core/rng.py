@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-STREAMS = ("order", "view", "init", "step", "shuffle", "synth", "noise")
+STREAMS = ("order", "view", "init", "step", "shuffle", "negatives", "synth", "noise")
 """What a draw belongs to; two streams never share numbers."""
 
 

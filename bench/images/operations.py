@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
@@ -20,6 +20,9 @@ from bench.images.view_config import Blur, Jitter
 
 JitterName = Literal["brightness", "contrast", "saturation", "hue"]
 JITTER_NAMES: tuple[JitterName, ...] = ("brightness", "contrast", "saturation", "hue")
+
+SOLARIZE_LEVEL = 128
+"""Values from here on are inverted. Source: Grill et al. 2020, BYOL, appendix B; Pillow's default."""
 
 _CROP_TRIES = 10
 """torchvision's number, `transforms.py`, `RandomResizedCrop.get_params`."""
@@ -77,8 +80,10 @@ def _central_crop(width: int, height: int, ratio: tuple[float, float]) -> Crop:
     return Crop((height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width)
 
 
-def apply_crop(picture: Image.Image, crop: Crop, side_px: int) -> Image.Image:
-    """The window of `picture`, resized to a square of `side_px`, bilinear with antialiasing."""
+def apply_crop(
+    picture: Image.Image, crop: Crop, side_px: int, resample: Literal["bilinear", "bicubic"] = "bilinear"
+) -> Image.Image:
+    """The window of `picture`, resized to a square of `side_px` with antialiasing."""
     # Pillow always antialiases; the argument only says so.
     cut: Image.Image = F.resized_crop(
         picture,
@@ -87,7 +92,7 @@ def apply_crop(picture: Image.Image, crop: Crop, side_px: int) -> Image.Image:
         crop.height_px,
         crop.width_px,
         [side_px, side_px],
-        InterpolationMode.BILINEAR,
+        InterpolationMode(resample),
         antialias=True,
     )
     return cut
@@ -135,6 +140,11 @@ def apply_gray(picture: Image.Image) -> Image.Image:
     """`picture` with three equal channels: luma of ITU-R 601-2, as Pillow and torchvision compute it."""
     gray: Image.Image = F.to_grayscale(picture, num_output_channels=3)
     return gray
+
+
+def apply_solarize(picture: Image.Image) -> Image.Image:
+    """`picture` with every value of `SOLARIZE_LEVEL` or more inverted."""
+    return ImageOps.solarize(picture, SOLARIZE_LEVEL)
 
 
 def apply_blur(picture: Image.Image, blur: Blur, sigma_px: float) -> Image.Image:

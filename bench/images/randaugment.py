@@ -1,4 +1,4 @@
-"""RandAugment in the form of InfoMin: fifteen operations, their scales of strength, drawn and applied.
+"""RandAugment in the form of InfoMin: its operations, their scales of strength, drawn and applied.
 
 Source of the list and of every scale: PyContrast, `pycontrast/datasets/RandAugment.py` (an early form of
 timm's `timm/data/auto_augment.py`), after Cubuk et al. 2019, RandAugment.
@@ -33,6 +33,19 @@ OPERATIONS = (
     "TranslateXRel",
     "TranslateYRel",
 )
+COLOUR_FREE = (
+    "AutoContrast",
+    "Identity",
+    "Rotate",
+    "Sharpness",
+    "ShearX",
+    "ShearY",
+    "TranslateXRel",
+    "TranslateYRel",
+)
+"""What CMC v2 draws out of, whose views are told apart by colour; one of them changes nothing."""
+_LISTS = {"all": OPERATIONS, "colour_free": COLOUR_FREE}
+
 SIGNED = frozenset({"Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"})
 """Those that move pixels: their sign is drawn, and so is how they interpolate."""
 
@@ -57,7 +70,7 @@ class DrawnOperation:
     """One operation that is applied.
 
     Attributes:
-        name: One of `OPERATIONS`.
+        name: One of `OPERATIONS` or `COLOUR_FREE`.
         magnitude: The strength drawn, cut to 0 to 10.
         argument: What the magnitude means for this operation, with its sign; see `argument_of`.
         resample: How pixels between pixels are found; None for those that move none.
@@ -73,7 +86,7 @@ def argument_of(name: str, magnitude: float, *, translate_fraction: float) -> fl
     """What a magnitude means for one operation, before its sign.
 
     Args:
-        name: One of `OPERATIONS`.
+        name: One of `OPERATIONS` or `COLOUR_FREE`.
         magnitude: From 0 to 10.
         translate_fraction: Of the side, at magnitude 10.
 
@@ -82,7 +95,7 @@ def argument_of(name: str, magnitude: float, *, translate_fraction: float) -> fl
         side. PosterizeTpu: bits that stay, a whole number from 0 to 4. Solarize: the level from which on
         values are inverted, a whole number up to 256, which inverts none. SolarizeAdd: levels added below
         128, a whole number up to 110. Color, Contrast, Brightness, Sharpness: Pillow's factor, 0.1 to 1.9,
-        where 1 changes nothing. The other three have no strength: 0.
+        where 1 changes nothing. The others have no strength: 0.
     """
     # The division first: it decides which whole number a magnitude is cut to.
     share = magnitude / MAX_MAGNITUDE
@@ -106,18 +119,18 @@ def argument_of(name: str, magnitude: float, *, translate_fraction: float) -> fl
 def draw_randaugment(config: RandAugment, generator: np.random.Generator) -> tuple[DrawnOperation, ...]:
     """The operations to apply, in order: none up to `config.operations`.
 
-    Each is drawn evenly out of the fifteen, may come twice, and is applied by chance. Its magnitude is drawn
-    from a normal distribution and cut to 0 to 10: at mean 10, half of them are exactly 10.
+    Each is drawn evenly out of `config.out_of`, may come twice, and is applied by chance. Its magnitude is
+    drawn from a normal distribution and cut to 0 to 10: at mean 10, half of them are exactly 10.
 
     Source:
         PyContrast, `pycontrast/datasets/RandAugment.py`, `RandAugment` and `AutoAugmentOp`.
         Differs: none but the random stream.
     """
-    drawn = []
-    for index in generator.integers(0, len(OPERATIONS), size=config.operations):
+    drawn, names = [], _LISTS[config.out_of]
+    for index in generator.integers(0, len(names), size=config.operations):
         if generator.random() >= config.operation_probability:
             continue
-        name = OPERATIONS[index]
+        name = names[index]
         magnitude = float(np.clip(generator.normal(config.magnitude, config.magnitude_std), 0, MAX_MAGNITUDE))
         argument = argument_of(name, magnitude, translate_fraction=config.translate_fraction)
         resample: Resample | None = None
@@ -147,6 +160,8 @@ def apply_operation(
         return _move(picture, name, argument, _RESAMPLING[operation.resample], fill)
     if name in _ENHANCE:
         return _ENHANCE[name](picture).enhance(argument)
+    if name == "Identity":
+        return picture
     if name == "AutoContrast":
         return ImageOps.autocontrast(picture)
     if name == "Equalize":

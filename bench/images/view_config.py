@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from bench.core.config import Section
 
-ViewOperation = Literal["crop", "flip", "jitter", "gray", "blur", "randaugment"]
+ViewOperation = Literal["crop", "flip", "jitter", "gray", "blur", "solarize", "randaugment"]
 
 CROP_RATIO = (3.0 / 4.0, 4.0 / 3.0)
 """Width to height of a crop: torchvision `RandomResizedCrop`, after Szegedy et al. 2015, section 6."""
@@ -77,11 +77,14 @@ class Blur(Section):
 
 
 class RandAugment(Section):
-    """A few operations drawn with replacement out of fifteen, each then applied by chance.
+    """A few operations drawn with replacement out of a list, each then applied by chance.
 
-    The fifteen and their scales are in `bench.images.randaugment`. InfoMin's is `rand-n2-m10-mstd0.5`:
-    2 operations, magnitude 10, deviation 0.5, applied with probability 0.5.
+    The lists and the scales are in `bench.images.randaugment`. InfoMin's is `rand-n2-m10-mstd0.5`: 2 out of
+    all fifteen, magnitude 10, deviation 0.5, applied with probability 0.5. CMC v2's leaves out what changes
+    colours.
     """
+
+    out_of: Literal["all", "colour_free"] = "all"
 
     operations: Annotated[int, Field(ge=1, le=15)] = 2
     # Mean and standard deviation on the scale from 0 to 10, to which a draw is cut.
@@ -99,7 +102,7 @@ class ViewConfig(Section):
     """One view of an image: a crop, then what `order` says, in that order.
 
     An operation stands in `order` if and only if it is given: `jitter`, `blur` and `randaugment` as tables,
-    `flip` and `gray` as a probability above 0.
+    `flip`, `gray` and `solarize` as a probability above 0.
     """
 
     order: tuple[ViewOperation, ...] = Field(min_length=1)
@@ -109,8 +112,11 @@ class ViewConfig(Section):
     crop_area: tuple[AreaShare, AreaShare]
     # Width to height, its logarithm drawn evenly.
     crop_ratio: tuple[SideRatio, SideRatio] = CROP_RATIO
+    # How the crop is resized, antialiased in both; BYOL, Barlow Twins, VICReg and DINO take bicubic.
+    crop_resample: Literal["bilinear", "bicubic"] = "bilinear"
     flip_probability: Probability = 0.0
     gray_probability: Probability = 0.0
+    solarize_probability: Probability = 0.0
     jitter: Jitter | None = None
     blur: Blur | None = None
     randaugment: RandAugment | None = None
@@ -128,6 +134,7 @@ class ViewConfig(Section):
             "jitter": ("jitter", self.jitter is not None),
             "gray_probability": ("gray", self.gray_probability > 0),
             "blur": ("blur", self.blur is not None),
+            "solarize_probability": ("solarize", self.solarize_probability > 0),
             "randaugment": ("randaugment", self.randaugment is not None),
         }
         for field, (name, is_given) in given.items():

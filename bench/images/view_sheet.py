@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,10 +20,9 @@ _PAPER = 255
 
 def view_sheet(
     images: list[npt.NDArray[np.uint8]],
-    view: ViewConfig,
+    views: Sequence[ViewConfig],
     jigsaw: JigsawConfig | None,
     *,
-    num_views: int,
     seed: int,
 ) -> bytes:
     """The PNG of a sheet: one row an image, with the image, its views and its patches.
@@ -30,29 +31,28 @@ def view_sheet(
 
     Args:
         images: [height, width, 3] uint8 RGB each; at least one.
-        view: What a view is made of.
+        views: What each view of an image is made of, at least one.
         jigsaw: What the patches are made of; None for no patches.
-        num_views: Views of each image, at least 1.
         seed: As of a run. Image i is drawn as the image of index i is in epoch 0: its views one after
             another, then its patches.
 
     Raises:
         UsageError: no image, or no view.
     """
-    if not images or num_views < 1:
-        raise UsageError(f"{len(images)} images, {num_views} views of each: expected 1 at least of both")
+    if not images or not views:
+        raise UsageError(f"{len(images)} images, {len(views)} views of each: expected 1 at least of both")
     tiles = []
     for index, image in enumerate(images):
         size = (image.shape[1], image.shape[0])
         tiles.append(Tile(image, f"image {index}: {size[0]} x {size[1]}"))
         numbers = generator(seed, "view", 0, index)
-        for _ in range(num_views):
+        for view in views:
             drawn = draw_view(view, size, numbers)
             tiles.append(Tile(render_view(view, drawn, image), caption_of(view, drawn)))
         if jigsaw is not None:
             patches = make_patches(jigsaw, image, numbers)
             tiles.append(Tile(_grid(patches, jigsaw.grid), f"{len(patches)} patches of {jigsaw.patch_px}"))
-    return sheet_png(tiles, columns=1 + num_views + (jigsaw is not None))
+    return sheet_png(tiles, columns=1 + len(views) + (jigsaw is not None))
 
 
 def caption_of(view: ViewConfig, drawn: DrawnView) -> str:
@@ -64,6 +64,7 @@ def caption_of(view: ViewConfig, drawn: DrawnView) -> str:
         elif (
             (name == "flip" and drawn.is_flipped)
             or (name == "gray" and drawn.is_gray)
+            or (name == "solarize" and drawn.is_solarized)
             or (name == "jitter" and drawn.jitter)
             or (name == "blur" and drawn.blur_sigma_px is not None)
         ):

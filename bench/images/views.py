@@ -24,6 +24,7 @@ from bench.images.operations import (
     apply_flip,
     apply_gray,
     apply_jitter,
+    apply_solarize,
     draw_crop,
     draw_jitter,
 )
@@ -45,6 +46,7 @@ class DrawnView:
         is_gray: Whether the colours are taken out.
         blur_sigma_px: Standard deviation of the blur in pixels of the view; None for no blur.
         randaugment: Operations in the order to apply them; empty for none.
+        is_solarized: Whether bright values are inverted.
     """
 
     size: tuple[int, int]
@@ -54,6 +56,7 @@ class DrawnView:
     is_gray: bool = False
     blur_sigma_px: float | None = None
     randaugment: tuple[DrawnOperation, ...] = ()
+    is_solarized: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def draw_view(config: ViewConfig, size: tuple[int, int], generator: np.random.Ge
         no two images share numbers.
     """
     crop = draw_crop(size, config.crop_area, config.crop_ratio, generator)
-    is_flipped = is_gray = False
+    is_flipped = is_gray = is_solarized = False
     jitter: tuple[tuple[JitterName, float], ...] = ()
     blur_sigma_px: float | None = None
     operations: tuple[DrawnOperation, ...] = ()
@@ -102,13 +105,15 @@ def draw_view(config: ViewConfig, size: tuple[int, int], generator: np.random.Ge
             is_flipped = generator.random() < config.flip_probability
         elif name == "gray":
             is_gray = generator.random() < config.gray_probability
+        elif name == "solarize":
+            is_solarized = generator.random() < config.solarize_probability
         elif name == "jitter" and config.jitter and generator.random() < config.jitter.probability:
             jitter = draw_jitter(config.jitter, generator)
         elif name == "blur" and config.blur and generator.random() < config.blur.probability:
             blur_sigma_px = float(generator.uniform(config.blur.sigma_low_px, config.blur.sigma_high_px))
         elif name == "randaugment" and config.randaugment:
             operations = draw_randaugment(config.randaugment, generator)
-    return DrawnView(size, crop, is_flipped, jitter, is_gray, blur_sigma_px, operations)
+    return DrawnView(size, crop, is_flipped, jitter, is_gray, blur_sigma_px, operations, is_solarized)
 
 
 def render_view(config: ViewConfig, drawn: DrawnView, image: Pixels) -> Pixels:
@@ -127,12 +132,14 @@ def render_view(config: ViewConfig, drawn: DrawnView, image: Pixels) -> Pixels:
         Differs: see `bench.images.operations.gaussian_blur` and `bench.images.randaugment.apply_operation`.
         Pillow's own resizing and filters are those of the version installed, not of 2020.
     """
-    picture = apply_crop(_picture(image, drawn.size), drawn.crop, config.crop_px)
+    picture = apply_crop(_picture(image, drawn.size), drawn.crop, config.crop_px, config.crop_resample)
     for name in config.order:
         if name == "flip" and drawn.is_flipped:
             picture = apply_flip(picture)
         elif name == "gray" and drawn.is_gray:
             picture = apply_gray(picture)
+        elif name == "solarize" and drawn.is_solarized:
+            picture = apply_solarize(picture)
         elif name == "jitter":
             picture = apply_jitter(picture, drawn.jitter)
         elif name == "blur" and config.blur and drawn.blur_sigma_px is not None:

@@ -47,17 +47,32 @@ def build_backbone(config: BackboneConfig) -> nn.Module:
 
     Initialised from torch's global generator, as torchvision does.
     """
-    norms: dict[str, Callable[..., nn.Module]] = {
+    build = getattr(torchvision.models, config.arch)
+    network: nn.Module = build(
+        weights=None, norm_layer=norm_layer(config), zero_init_residual=config.zero_init_residual
+    )
+    network.fc = nn.Identity()
+    return network
+
+
+def norm_layer(config: BackboneConfig) -> Callable[..., nn.Module]:
+    """Channels to a norm of them."""
+    norms: dict[Norm, Callable[..., nn.Module]] = {
         "batch": nn.BatchNorm2d,
         "sync_batch": nn.SyncBatchNorm,
         "group": partial(nn.GroupNorm, GROUPS),
     }
-    build = getattr(torchvision.models, config.arch)
-    network: nn.Module = build(
-        weights=None, norm_layer=norms[config.norm], zero_init_residual=config.zero_init_residual
-    )
-    network.fc = nn.Identity()
-    return network
+    return norms[config.norm]
+
+
+def feature_map(backbone: nn.Module, images: Tensor) -> Tensor:
+    """What the backbone pools: [batch, 3, height, width] to [batch, channels, rows, columns]."""
+    values = images
+    for name, stage in backbone.named_children():
+        if name == "avgpool":
+            break
+        values = stage(values)
+    return values
 
 
 def feature_dim(config: BackboneConfig) -> int:

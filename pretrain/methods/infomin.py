@@ -12,21 +12,14 @@ Source:
 
 from __future__ import annotations
 
-from pretrain.api import Method, Preset
-from pretrain.contrast import ContrastParts, build_contrast, contrast_problems
+from pretrain.api import Preset
+from pretrain.contrast import contrast_method
 
-ENTRY = Method(
-    name="infomin",
-    version=1,
-    summary="Momentum contrast on views that share less, with a jigsaw branch (Tian et al. 2020).",
-    num_views=2,
-    with_labels=False,
-    parts=ContrastParts,
-    build=build_contrast,
-    problems=contrast_problems,
-    default_config="infomin_ep200",
-    preset=Preset(
-        modality="RGB", jigsaw=True, memory="queue", augmentation="D", head="mlp", temperature=0.15
-    ),
+ENTRY = contrast_method(
+    "infomin",
+    "Momentum contrast on views that share less, with a jigsaw branch (Tian et al. 2020).",
+    Preset(modality="rgb", jigsaw=True, memory="queue", augmentation="D", head="mlp", temperature=0.15),
     source="PyContrast, preset InfoMin",
+    published_as=("InfoMin Aug",),
+    default_config="infomin_ep200",
 )

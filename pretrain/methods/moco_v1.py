@@ -9,21 +9,14 @@ Source:
 
 from __future__ import annotations
 
-from pretrain.api import Method, Preset
-from pretrain.contrast import ContrastParts, build_contrast, contrast_problems
+from pretrain.api import Preset
+from pretrain.contrast import contrast_method
 
-ENTRY = Method(
-    name="moco-v1",
-    version=1,
-    summary="Momentum contrast with a linear projector (He et al. 2020).",
-    num_views=2,
-    with_labels=False,
-    parts=ContrastParts,
-    build=build_contrast,
-    problems=contrast_problems,
-    default_config="moco_v1_ep200",
-    preset=Preset(
-        modality="RGB", jigsaw=False, memory="queue", augmentation="A", head="linear", temperature=0.07
-    ),
+ENTRY = contrast_method(
+    "moco-v1",
+    "Momentum contrast with a linear projector (He et al. 2020).",
+    Preset(modality="rgb", jigsaw=False, memory="queue", augmentation="A", head="linear", temperature=0.07),
     source="PyContrast, preset MoCo",
+    published_as=("MoCo v1",),
+    default_config="moco_v1_ep200",
 )

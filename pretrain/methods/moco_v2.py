@@ -10,21 +10,14 @@ Source:
 
 from __future__ import annotations
 
-from pretrain.api import Method, Preset
-from pretrain.contrast import ContrastParts, build_contrast, contrast_problems
+from pretrain.api import Preset
+from pretrain.contrast import contrast_method
 
-ENTRY = Method(
-    name="moco-v2",
-    version=1,
-    summary="Momentum contrast with an MLP projector and blur (Chen et al. 2020).",
-    num_views=2,
-    with_labels=False,
-    parts=ContrastParts,
-    build=build_contrast,
-    problems=contrast_problems,
-    default_config="moco_v2_ep200",
-    preset=Preset(
-        modality="RGB", jigsaw=False, memory="queue", augmentation="B", head="mlp", temperature=0.2
-    ),
+ENTRY = contrast_method(
+    "moco-v2",
+    "Momentum contrast with an MLP projector and blur (Chen et al. 2020).",
+    Preset(modality="rgb", jigsaw=False, memory="queue", augmentation="B", head="mlp", temperature=0.2),
     source="PyContrast, preset MoCov2",
+    published_as=("MoCo v2", "MoCo v2 (mmselfsup)"),
+    default_config="moco_v2_ep200",
 )

@@ -24,16 +24,16 @@ from lightly.models.modules.heads import SimCLRProjectionHead
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.core.config import Section
 from pretrain.api import Method, MethodModel, Preset, Sizes
 from pretrain.backbones.resnet import build_backbone, feature_dim
-from pretrain.config import PretrainConfig
+from pretrain.config import MethodParts, PretrainConfig
 from pretrain.data.loader import Batch
 from pretrain.distributed import Place
-from pretrain.losses import mutual_information
+from pretrain.heads import norms_as_in_backbone
+from pretrain.losses import mutual_information, without_autocast
 
 
-class SimCLRParts(Section):
+class SimCLRParts(MethodParts):
     """`[parts]` of SimCLR.
 
     Attributes:
@@ -55,14 +55,8 @@ class SimCLR(MethodModel):
         super().__init__()
         parts = config.parts
         self.network = build_backbone(config.backbone)
-        norms = config.backbone.norm != "group"
-        head = SimCLRProjectionHead(
-            feature_dim(config.backbone), parts.hidden_dim, parts.projection_dim, batch_norm=norms
-        )
-        # Its norms follow the backbone's: of all processes together, or none where that has GroupNorm.
-        self.head: nn.Module = head
-        if config.backbone.norm == "sync_batch":
-            self.head = nn.SyncBatchNorm.convert_sync_batchnorm(head)  # type: ignore[no-untyped-call]
+        head = SimCLRProjectionHead(feature_dim(config.backbone), parts.hidden_dim, parts.projection_dim)
+        self.head = norms_as_in_backbone(head, config.backbone)
         self.criterion = NTXentLoss(temperature=parts.temperature, gather_distributed=True)
 
     @property
@@ -76,10 +70,7 @@ class SimCLR(MethodModel):
         num_images = len(first)
         views = self.normalise(torch.cat([first, second]))
         projections = self.head(self.network(views))
-        with torch.autocast(projections.device.type, enabled=False):
-            if projections.dtype in (torch.bfloat16, torch.float16):
-                projections = projections.float()
-            loss: Tensor = self.criterion(projections[:num_images], projections[num_images:])
+        loss: Tensor = without_autocast(self.criterion, projections[:num_images], projections[num_images:])
         candidates = 2 * num_images * self.world.size - 1
         return loss, {"loss": loss.detach(), "i_nce": mutual_information(loss, candidates)}
 
@@ -88,22 +79,17 @@ def _build(config: PretrainConfig[Any], _sizes: Sizes) -> MethodModel:
     return SimCLR(config)
 
 
-def _problems(config: PretrainConfig[Any]) -> list[str]:
-    return ["[jigsaw]: SimCLR has no such branch"] if config.jigsaw is not None else []
-
-
 ENTRY = Method(
     name="simclr",
     version=1,
     summary="Contrast within a large batch (Chen et al. 2020).",
-    num_views=2,
     with_labels=False,
     parts=SimCLRParts,
     build=_build,
-    problems=_problems,
     default_config="simclr_ep200",
     preset=Preset(
-        modality="RGB", jigsaw=False, memory="batch", augmentation="SimCLR", head="mlp", temperature=0.1
+        modality="rgb", jigsaw=False, memory="batch", augmentation="SimCLR", head="mlp", temperature=0.1
     ),
     source="mmselfsup, simclr 8xb32 200e",
+    published_as=("SimCLR", "SimCLR (bs256) (mmselfsup)", "SimCLR (SimSiam repro+)"),
 )

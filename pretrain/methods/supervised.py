@@ -10,23 +10,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bench.core.config import Section
 from pretrain.api import Method, MethodModel, Preset, Sizes
 from pretrain.backbones.resnet import build_backbone, feature_dim
-from pretrain.config import PretrainConfig
+from pretrain.config import MethodParts, PretrainConfig
 from pretrain.data.loader import Batch
 from pretrain.distributed import Place
+from pretrain.losses import without_autocast
 
 
-class SupervisedParts(Section):
+class SupervisedParts(MethodParts):
     """`[parts]` of supervised pretraining: `label_smoothing` is 0 in the recipe."""
 
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
+
+    @property
+    def num_views(self) -> int:
+        """One is enough for a class."""
+        return 1
 
 
 class Supervised(MethodModel):
@@ -38,7 +41,7 @@ class Supervised(MethodModel):
         super().__init__()
         self.network = build_backbone(config.backbone)
         self.classifier = nn.Linear(feature_dim(config.backbone), num_classes)
-        self.label_smoothing = config.parts.label_smoothing
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=config.parts.label_smoothing)
 
     @property
     def backbone(self) -> nn.Module:
@@ -50,10 +53,7 @@ class Supervised(MethodModel):
         if batch.labels is None:
             raise TypeError("a batch without labels")
         logits = self.classifier(self.network(self.normalise(batch.views[0])))
-        with torch.autocast(logits.device.type, enabled=False):
-            if logits.dtype in (torch.bfloat16, torch.float16):
-                logits = logits.float()
-            loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        loss: Tensor = without_autocast(self.criterion, logits, batch.labels)
         right = (logits.argmax(dim=1) == batch.labels).to(loss.dtype).mean()
         return loss, {"loss": loss.detach(), "top1": 100.0 * right}
 
@@ -67,22 +67,16 @@ def _build(config: PretrainConfig[Any], sizes: Sizes) -> MethodModel:
     return Supervised(config, sizes.num_classes)
 
 
-def _problems(config: PretrainConfig[Any]) -> list[str]:
-    return ["[jigsaw]: supervised pretraining has no such branch"] if config.jigsaw is not None else []
-
-
 ENTRY = Method(
     name="supervised",
     version=1,
     summary="Classes of the training images: the baseline (He et al. 2016).",
-    num_views=1,
     with_labels=True,
     parts=SupervisedParts,
     build=_build,
-    problems=_problems,
     default_config="supervised_ep90",
     preset=Preset(
-        modality="RGB",
+        modality="rgb",
         jigsaw=False,
         memory="none",
         augmentation="crop and flip",
@@ -90,4 +84,5 @@ ENTRY = Method(
         temperature=None,
     ),
     source="pytorch/examples, imagenet",
+    published_as=("Supervised", "Supervised (torchvision)"),
 )

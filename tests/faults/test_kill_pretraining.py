@@ -30,7 +30,7 @@ from bench.core.weights import WEIGHTS_FILE
 from bench.images.views import make_patches, make_view
 from pretrain import loop, monitor, training
 from pretrain import run as product
-from pretrain.contrast import MomentumContrast
+from pretrain.contrast import QueueContrast
 from pretrain.data.loader import Sample
 from pretrain.queue import KeyQueue
 from pretrain.run import Job
@@ -38,7 +38,7 @@ from pretrain.samples import Views
 from pretrain.training import Progress, Training
 from tests.helpers.pretraining import (
     BATCH_SIZE,
-    NAMES,
+    SOME,
     STEPS,
     STEPS_PER_EPOCH,
     WITH_QUEUE,
@@ -67,7 +67,7 @@ def kills_of(name: str) -> list[tuple[str, int]]:
     return list(zip(PLACES, steps, strict=True))
 
 
-KILLS = [(name, place, step) for name in NAMES for place, step in kills_of(name)]
+KILLS = [(name, place, step) for name in SOME for place, step in kills_of(name)]
 
 
 def kill() -> None:
@@ -176,7 +176,7 @@ def test_a_killed_run_ends_as_the_one_that_was_not(
     assert differences(job, straight(name)) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOME)
 def test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_was_not(
     tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job], name: str
 ) -> None:
@@ -198,7 +198,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_was_not(
 def test_a_run_is_killed_with_its_workers_and_goes_on_with_another_number_of_them(
     tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job]
 ) -> None:
-    name = NAMES[-1]
+    name = SOME[-1]
     kill_at(make_job(tmp_path, name, "loop.num_workers=2", EVERY_STEP), "forward", 8)
     job = make_job(tmp_path, name, "loop.num_workers=1")
     assert saved_step(job) == 7
@@ -206,7 +206,7 @@ def test_a_run_is_killed_with_its_workers_and_goes_on_with_another_number_of_the
     assert differences(job, straight(name)) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOME)
 def test_a_run_stopped_by_each_signal_goes_on_with_any_number_of_workers(
     tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job], name: str
 ) -> None:
@@ -229,7 +229,7 @@ def command(out: Path, images: Path, name: str, *more: str) -> None:
     main()
 
 
-@pytest.mark.parametrize(("number", "name"), list(zip((signal.SIGTERM, signal.SIGUSR1), NAMES, strict=False)))
+@pytest.mark.parametrize(("number", "name"), list(zip((signal.SIGTERM, signal.SIGUSR1), SOME, strict=False)))
 def test_the_command_leaves_with_75_at_a_signal_from_outside_and_goes_on_with_resume(
     tmp_path: Path, images: Path, number: signal.Signals, name: str
 ) -> None:
@@ -289,7 +289,7 @@ def saves(job: Job, *, minutes_a_step: float | None = None) -> list[int]:
 def test_a_checkpoint_is_made_every_so_many_minutes_and_after_each_epoch(
     tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job]
 ) -> None:
-    name = NAMES[0]
+    name = SOME[0]
     assert saves(make_job(tmp_path / "a", name)) == [5, 10]
     job = make_job(tmp_path / "b", name, EVERY_STEP)
     assert saves(job) == list(range(1, STEPS + 1))
@@ -304,7 +304,7 @@ class GlobalViews(Views):
     draw: ClassVar[np.random.Generator]
 
     def __call__(self, image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
-        views = tuple(make_view(self.view, image, self.draw) for _ in range(self.num_views))
+        views = tuple(make_view(view, image, self.draw) for view in self.views)
         return Sample(views, make_patches(self.jigsaw, image, self.draw) if self.jigsaw else None)
 
 
@@ -323,9 +323,9 @@ def forget(patch: pytest.MonkeyPatch, what: str) -> None:
 
     def forgetful(now: Training, found: Any) -> Progress:
         state, model = real(now, found), now.model
-        assert isinstance(model, MomentumContrast)
+        assert isinstance(model, QueueContrast)
         if what == "pointer":
-            model.queue.pointer.zero_()
+            model.queues[0].pointer.zero_()
         elif what == "optimiser":
             now.optimizer.state.clear()
         elif what == "momentum copy":
@@ -358,7 +358,7 @@ def test_views_from_a_global_generator_are_seen(
 ) -> None:
     """A negative control, too; each part of a run starts as a new process would."""
     monkeypatch.setattr(product, "Views", GlobalViews)
-    whole, job = (make_job(tmp_path / place, NAMES[0]) for place in ("whole", "parts"))
+    whole, job = (make_job(tmp_path / place, SOME[0]) for place in ("whole", "parts"))
     for part in (lambda: run(whole), lambda: run_until(job, 7), lambda: resume(job)):
         GlobalViews.draw = np.random.default_rng(0)
         part()
@@ -366,7 +366,7 @@ def test_views_from_a_global_generator_are_seen(
 
 
 def test_the_kills_are_five_a_method() -> None:
-    for name in NAMES:
+    for name in SOME:
         mine = [(place, step) for other, place, step in KILLS if other == name]
         assert [place for place, _ in mine] == list(PLACES)
         assert len({step for _, step in mine}) == 5

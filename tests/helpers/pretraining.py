@@ -29,16 +29,20 @@ from bench.synth.generate import Counts, generate
 from pretrain import devices, loop
 from pretrain import run as product
 from pretrain.api import METHODS
+from pretrain.backbones import half_width
+from pretrain.backbones.half_width import HalfWidthResNet
 from pretrain.data.loader import Batch, train_batches
 from pretrain.data.order import Order
 from pretrain.guard import gradient_norm
-from pretrain.plan import Options, Plan, make_plan, parse_config
+from pretrain.plan import Options, Plan, config_path, make_plan, parse_config
 from pretrain.run import Job
 from pretrain.samples import Views
 from pretrain.training import Progress, Training
 
 NAMES = METHODS.names()
-WITH_QUEUE = [name for name in NAMES if "queue_size" in METHODS.get(name).parts.model_fields]
+SOME = ["infomin", "moco-v1", "pirl", "simclr", "supervised", "swav"]
+"""One of each kind of memory; of what holds for the loop, whatever the method, these are asked."""
+WITH_QUEUE = ["infomin", "moco-v1"]
 EPOCHS, BATCH_SIZE = 2, 12
 STEPS_PER_EPOCH = 5
 """Of 60 images."""
@@ -72,11 +76,16 @@ def toy_overrides(name: str, *more: str) -> tuple[str, ...]:
         "monitor.batch_size=40",
     ]
     # Twelve does not divide the queue: its pointer wraps inside a batch.
-    small = {"queue_size": 32, "hidden_dim": 32, "projection_dim": 16}
-    fields = METHODS.get(name).parts.model_fields
-    overrides += [f"parts.{key}={value}" for key, value in small.items() if key in fields]
-    if METHODS.get(name).preset.jigsaw:
+    small = {"queue_size": 32, "hidden_dim": 32, "projection_dim": 16, "num_negatives": 24}
+    small |= {"bottleneck_dim": 8, "num_prototypes": 20, "frozen_prototype_steps": 2, "queue_start_epoch": 0}
+    given = read_toml(config_path(name, smoke=True))
+    overrides += [f"parts.{key}={value}" for key, value in small.items() if key in given["parts"]]
+    if "jigsaw" in given:
         overrides += ["jigsaw.crop_px=36", "jigsaw.patch_px=12"]
+    if "second_view" in given:
+        overrides.append("second_view.crop_px=32")
+    if "local_view" in given:
+        overrides += ["local_view.crop_px=20", "num_local_views=2"]
     return (*overrides, *more)
 
 
@@ -121,6 +130,17 @@ def _narrow_resnet18(*, weights: None, **values: Any) -> ResNet:
     return _Narrow(Bottleneck, [1, 1, 1, 1], width_per_group=16, **values)
 
 
+class _NarrowHalf(HalfWidthResNet):
+    def __init__(self, arch: str, in_channels: int, **values: Any) -> None:
+        super().__init__(arch, in_channels, width_per_group=16, **values)
+
+    def _make_layer(
+        self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False
+    ) -> nn.Sequential:
+        layer: nn.Sequential = super()._make_layer(block, planes // 4, blocks, stride, dilate)
+        return layer
+
+
 @contextmanager
 def narrow_networks() -> Iterator[None]:
     """On a CPU, with one bottleneck a stage for `resnet18`: 512 features, too, and a fiftieth of the weights.
@@ -129,6 +149,8 @@ def narrow_networks() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torchvision.models, "resnet18", _narrow_resnet18)
+        patch.setitem(half_width._BLOCKS, "resnet18", (Bottleneck, [1, 1, 1, 1]))
+        patch.setattr(half_width, "HalfWidthResNet", _NarrowHalf)
         patch.setattr(devices, "accelerator", lambda: "cpu")
         yield
 
@@ -232,7 +254,7 @@ def batches(job: Job, training: Training, start: int, end: int) -> list[list[Bat
     method, config = parse_config(job.values, "config")
     loader = train_batches(
         job.train,
-        Views(config.view, config.jigsaw, method.num_views, job.seed),
+        Views(config.views, config.jigsaw, job.seed),
         training.order,
         start_step=start,
         end_step=end,
@@ -263,7 +285,7 @@ def first_losses(job: Job, num_steps: int, *, dtype: torch.dtype = torch.float32
 
 
 def hidden_tensors(model: nn.Module) -> list[str]:
-    """Where a model keeps tensors that are no parameter and no buffer."""
+    """Where a model keeps tensors that are no parameter and no buffer, and not empty."""
     found = []
     for place, module in model.named_modules():
         for key, value in vars(module).items():
@@ -271,5 +293,5 @@ def hidden_tensors(model: nn.Module) -> list[str]:
                 continue
             inner = list(value.values()) if isinstance(value, dict) else value
             items = inner if isinstance(inner, list | tuple | set) else [inner]
-            found += [f"{place}.{key}" for item in items if isinstance(item, Tensor)]
+            found += [f"{place}.{key}" for item in items if isinstance(item, Tensor) and item.numel()]
     return found

@@ -31,7 +31,7 @@ def _tile(page: np.ndarray, row: int, column: int) -> np.ndarray:
 
 def _page(jigsaw: JigsawConfig | None, *, num_views: int, seed: int = 0) -> np.ndarray:
     images = [np.asarray(picture(TILE_PX, TILE_PX, seed=index)) for index in range(2)]
-    return np.array(Image.open(io.BytesIO(view_sheet(images, VIEW, jigsaw, num_views=num_views, seed=seed))))
+    return np.array(Image.open(io.BytesIO(view_sheet(images, [VIEW] * num_views, jigsaw, seed=seed))))
 
 
 def test_a_row_is_the_image_its_views_and_its_patches() -> None:
@@ -62,7 +62,7 @@ def test_another_seed_is_another_sheet() -> None:
 
 def test_small_views_and_images_are_enlarged() -> None:
     view = ViewConfig(order=("crop",), crop_px=8, crop_area=(0.2, 1.0))
-    sheet = view_sheet([np.asarray(picture(3, 200))], view, JigsawConfig(), num_views=1, seed=0)
+    sheet = view_sheet([np.asarray(picture(3, 200))], [view], JigsawConfig(), seed=0)
     assert Image.open(io.BytesIO(sheet)).size == (GAP + 3 * STEP_X, GAP + STEP_Y)
 
 
@@ -85,4 +85,4 @@ def test_a_caption_names_what_was_applied_in_order() -> None:
 def test_nothing_to_show_is_refused(count: int, num_views: int) -> None:
     images = [np.asarray(picture())] * count
     with pytest.raises(UsageError, match=f"{count} images, {num_views} views"):
-        view_sheet(images, VIEW, None, num_views=num_views, seed=0)
+        view_sheet(images, [VIEW] * num_views, None, seed=0)

@@ -88,11 +88,11 @@ def test_two_processes_of_two_parts_equal_one_of_four(out: Path, method: str) ->
 
 
 def _sorted_queue(kept: Kept) -> Kept:
-    if "queue.keys" not in kept.state:
+    if "queues.0.keys" not in kept.state:
         return kept
-    keys = kept.state["queue.keys"]
+    keys = kept.state["queues.0.keys"]
     rows = keys[torch.argsort(keys[:, 0])]
-    return Kept(kept.gradients, {**kept.state, "queue.keys": rows}, kept.losses, kept.monitor)
+    return Kept(kept.gradients, {**kept.state, "queues.0.keys": rows}, kept.losses, kept.monitor)
 
 
 @pytest.mark.parametrize("key", KEYED)
@@ -128,21 +128,21 @@ def test_with_group_norm_the_shuffle_changes_no_loss(out: Path) -> None:
     """Each image's key comes back to it; after two steps the queue has dropped other keys."""
     shuffled, unshuffled = (read_kept(out, case, 2) for case in (WHOLE["moco_v2"], OFF))
     assert shuffled.losses[:2] == pytest.approx(unshuffled.losses[:2], abs=1e-12, rel=0.0)
-    same = distance(shuffled.state["queue.keys"], unshuffled.state["queue.keys"]) < 1e-3
+    same = distance(shuffled.state["queues.0.keys"], unshuffled.state["queues.0.keys"]) < 1e-3
     assert not same, "nothing was shuffled"
 
 
 def test_the_queue_holds_the_keys_of_both_processes(out: Path) -> None:
     one = read_kept(out, OFF, 1)
     first, second = (read_kept(out, OFF, 2, rank).state for rank in (0, 1))
-    assert torch.equal(first["queue.keys"], second["queue.keys"])
-    assert distance(first["queue.keys"], one.state["queue.keys"]) < 1e-12
-    assert int(first["queue.pointer"]) == NUM_STEPS * 8 % 18
+    assert torch.equal(first["queues.0.keys"], second["queues.0.keys"])
+    assert distance(first["queues.0.keys"], one.state["queues.0.keys"]) < 1e-12
+    assert int(first["queues.0.pointer"]) == NUM_STEPS * 8 % 18
 
     first, second = (read_kept(out, SPOILED, 2, rank).state for rank in (0, 1))
-    assert distance(first["queue.keys"], second["queue.keys"]) > 1e-3
-    assert distance(first["queue.keys"], one.state["queue.keys"]) > 1e-3
-    assert int(first["queue.pointer"]) != NUM_STEPS * 8 % 18
+    assert distance(first["queues.0.keys"], second["queues.0.keys"]) > 1e-3
+    assert distance(first["queues.0.keys"], one.state["queues.0.keys"]) > 1e-3
+    assert int(first["queues.0.pointer"]) != NUM_STEPS * 8 % 18
 
 
 def test_the_monitor_asks_the_network_whose_weights_are_written(out: Path) -> None:

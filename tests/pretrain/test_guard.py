@@ -103,8 +103,10 @@ def targets(model: Any) -> dict[str, Tensor]:
         for name, value in model.named_parameters()
         if name.endswith(ends) or not ("backbone" in name or "network" in name or "key.jigsaw" in name)
     }
-    if hasattr(model, "queue"):
-        found |= {"queue, first row": model.queue.keys[0], "queue, last row": model.queue.keys[-1]}
+    for name, value in model.named_buffers():
+        if name.endswith((".keys", ".entries")):
+            rows = value.flatten(0, -2)
+            found |= {f"{name}, first row": rows[0], f"{name}, last row": rows[-1]}
     return found
 
 

@@ -26,6 +26,7 @@ from pretrain.run import Job
 from pretrain.training import Training
 from tests.helpers.pretraining import (
     NAMES,
+    SOME,
     WITH_QUEUE,
     batches,
     copy_run,
@@ -140,14 +141,14 @@ def injections(name: str) -> list[tuple[str, float]]:
     kinds += [("gradient", math.nan), ("gradient", math.inf), ("weight", math.nan), ("weight", -math.inf)]
     kinds += [("learning rate", math.nan), ("learning rate", math.inf), ("running_var", math.nan)]
     if name in WITH_QUEUE:
-        kinds += [("momentum copy", math.nan), ("momentum copy", math.inf), ("queue.keys", math.nan)]
-        kinds += [("queue.keys", math.inf), ("queue.keys", -math.inf)]
+        kinds += [("momentum copy", math.nan), ("momentum copy", math.inf), ("queues.0.keys", math.nan)]
+        kinds += [("queues.0.keys", math.inf), ("queues.0.keys", -math.inf)]
     return kinds
 
 
 @pytest.mark.parametrize("at", [OFF, ON])
 @pytest.mark.parametrize(
-    ("name", "what", "value"), [(name, *kind) for name in NAMES for kind in injections(name)]
+    ("name", "what", "value"), [(name, *kind) for name in SOME for kind in injections(name)]
 )
 def test_what_is_not_finite_ends_the_run_before_any_harm(
     tmp_path: Path,
@@ -190,7 +191,7 @@ def test_what_is_not_finite_ends_the_run_before_any_harm(
 def test_a_run_that_diverged_goes_on_as_if_it_had_not(
     tmp_path: Path, started: Callable[[str], Job], images: Path
 ) -> None:
-    job = copy_run(started(NAMES[0]), tmp_path)
+    job = copy_run(started(SOME[0]), tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         inject(patch, "loss", math.nan, OFF)
         with pytest.raises(DivergedError):
@@ -211,7 +212,7 @@ def test_one_bad_part_of_a_batch_is_enough(
         seen.append(part)
         return real(seed, at if part != 1 else 98, part)
 
-    job = toy_job(tmp_path, images, NAMES[0], *SHORT, "loop.accumulation_steps=2")
+    job = toy_job(tmp_path, images, SOME[0], *SHORT, "loop.accumulation_steps=2")
     monkeypatch.setattr(loop, "Place", place)
     inject(monkeypatch, "loss", math.nan, 99)
     with pytest.raises(DivergedError, match=r"step 1: the loss is nan .*; there is no checkpoint yet"):
@@ -222,7 +223,7 @@ def test_one_bad_part_of_a_batch_is_enough(
 def test_the_command_ends_with_7(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = NAMES[0]
+    name = SOME[0]
     flags = [part for override in toy_overrides(name, *SHORT) for part in ("--set", override)]
     where = ["--smoke", "--data", str(images), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["bench", "pretrain", name.replace("-", "_"), *where, *flags])
@@ -233,8 +234,9 @@ def test_the_command_ends_with_7(
     assert "bench: step 2: the loss is inf" in capsys.readouterr().err
 
 
-IN_PARTS = [name for name in NAMES if METHODS.get(name).preset.memory != "batch"]
-"""Where each image has a loss of its own; in a batch of negatives, parts are another loss."""
+MIXED = ("barlow-twins", "contrast", "dino", "moco-v3", "simclr", "swav", "vicreg")
+"""Where images are compared with those of their batch, or with its mean: of parts, that is another loss."""
+IN_PARTS = [name for name in NAMES if name not in MIXED]
 
 
 @pytest.mark.parametrize("name", IN_PARTS)
@@ -242,7 +244,7 @@ def test_parts_of_a_batch_are_the_batch_where_no_norm_mixes_images(
     name: str, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resnet, "GROUPS", 2)  # of the narrow network
-    queue = ("parts.queue_size=36",) if name in WITH_QUEUE else ()
+    queue = ("parts.queue_size=36",) if METHODS.get(name).preset.memory == "queue" else ()
     found = []
     for parts in (1, 3):
         norm = ("backbone.norm='group'", "backbone.zero_init_residual=false")
@@ -255,8 +257,9 @@ def test_parts_of_a_batch_are_the_batch_where_no_norm_mixes_images(
         tensors = room._to_checkpoint(now, room.Progress()).tensors
         if queue:
             # Three batches, each in an order of its own.
-            keys = tensors["model.queue.keys"].view(3, 12, -1)
-            tensors["model.queue.keys"] = torch.stack([rows[rows[:, 0].argsort()] for rows in keys])
+            for label in [key for key in tensors if key.endswith(".keys")]:
+                keys = tensors[label].view(3, 12, -1)
+                tensors[label] = torch.stack([rows[rows[:, 0].argsort()] for rows in keys])
         found.append({"numbers": torch.stack(numbers), **tensors})
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
 
@@ -273,7 +276,7 @@ def test_a_long_gradient_is_shortened_and_a_short_one_is_not(images: Path) -> No
         trained = ((key, value) for key, value in now.model.named_parameters() if value.requires_grad)
         return {key: (before[key] - value).detach() for key, value in trained}
 
-    for name in NAMES:
+    for name in SOME:
         free, clipped, loose = (moves(name, clip) for clip in (0.0, 0.01, 1e6))
         length = torch.nn.utils.get_total_norm(list(free.values()))
         assert length > 0.1
@@ -287,7 +290,7 @@ def test_the_steps_of_the_plan_are_made(
     tmp_path: Path, images: Path, epochs: int, batch_size: int, steps: int
 ) -> None:
     more = (f"epochs={epochs}", f"batch_size={batch_size}", "monitor.every_epochs=0", "loop.log_steps=4")
-    name = NAMES[-1]
+    name = SOME[-1]
     assert toy_plan(tmp_path, images, name, *more).num_steps == steps
     job = toy_job(tmp_path, images, name, *more)
     assert run(job) == []
@@ -303,7 +306,7 @@ def test_the_steps_of_the_plan_are_made(
 def test_the_monitor_asks_at_first_every_so_many_epochs_and_at_the_end(
     tmp_path: Path, images: Path, every: int, asked: list[int]
 ) -> None:
-    job = toy_job(tmp_path, images, NAMES[-1], "epochs=5", "batch_size=30", f"monitor.every_epochs={every}")
+    job = toy_job(tmp_path, images, SOME[-1], "epochs=5", "batch_size=30", f"monitor.every_epochs={every}")
     rows = run(job)
     assert [(row["epoch"], row["step"]) for row in rows] == [(epoch, 2 * epoch) for epoch in asked]
     assert all(0.0 <= row["knn"] <= 100.0 for row in rows)
@@ -316,7 +319,7 @@ def test_the_monitor_asks_at_first_every_so_many_epochs_and_at_the_end(
 def test_what_is_logged_after_the_checkpoint_goes_again(
     tmp_path: Path, started: Callable[[str], Job]
 ) -> None:
-    job = copy_run(started(NAMES[0]), tmp_path)
+    job = copy_run(started(SOME[0]), tmp_path)
     log = job.run_dir / "log.csv"
     kept = log.read_text()
     assert [line.split(",")[0] for line in kept.splitlines()] == ["step", "1", "2", "3"]
@@ -357,7 +360,7 @@ def test_a_log_of_other_columns_is_refused(tmp_path: Path) -> None:
 def test_tensorboard_has_the_numbers_of_the_log_and_the_monitor(tmp_path: Path, images: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    job = toy_job(tmp_path, images, NAMES[0])
+    job = toy_job(tmp_path, images, SOME[0])
     run_until(job, 7)
     rows = resume(job)
     events = EventAccumulator(str(job.run_dir / "tensorboard"))
@@ -370,11 +373,11 @@ def test_tensorboard_has_the_numbers_of_the_log_and_the_monitor(tmp_path: Path, 
 
 
 def test_another_config_seed_or_data_has_another_folder(tmp_path: Path, images: Path) -> None:
-    name = NAMES[0]
+    name = SOME[0]
     plan = toy_plan(tmp_path, images, name)
     folders = {plan.run_dir(0), plan.run_dir(1)}
     folders.add(toy_plan(tmp_path, images, name, "optimizer.learning_rate=0.5").run_dir(0))
-    folders.add(toy_plan(tmp_path, images, NAMES[1]).run_dir(0))
+    folders.add(toy_plan(tmp_path, images, SOME[1]).run_dir(0))
     folders.add(toy_plan(tmp_path, images / "val", name, "batch_size=5").run_dir(0))
     folders.add(toy_plan(tmp_path, images, name, "batch_size=5").run_dir(0))
     assert len(folders) == 6
@@ -386,7 +389,7 @@ def test_another_config_seed_or_data_has_another_folder(tmp_path: Path, images: 
 def test_the_checkpoint_of_another_run_is_refused_by_name(
     tmp_path: Path, started: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
-    job = copy_run(started(NAMES[-1]), tmp_path)
+    job = copy_run(started(SOME[-1]), tmp_path)
     log = (job.run_dir / "log.csv").read_bytes()
     real = room._owner
     other: dict[str, Any] = {"identity": "other", "seed": 7, "software": {"torch": "0.4"}}

@@ -15,7 +15,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (80, 90, 3), dtype=np.uint8)
 
 
 def views(seed: int = 0) -> Views:
-    return Views(CONFIG.view, CONFIG.jigsaw, 2, seed)
+    return Views(CONFIG.views, CONFIG.jigsaw, seed)
 
 
 def test_equal_places_give_equal_samples_also_in_another_process() -> None:
@@ -38,4 +38,4 @@ def test_the_views_of_an_image_differ() -> None:
     assert CONFIG.jigsaw is not None and sample.patches is not None
     number, side = CONFIG.jigsaw.grid**2, CONFIG.jigsaw.patch_px
     assert sample.patches.shape == (number, side, side, 3)
-    assert Views(CONFIG.view, None, 1, 0)(IMAGE, 0, 0).patches is None
+    assert Views(CONFIG.views[:1], None, 0)(IMAGE, 0, 0).patches is None

@@ -11,9 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.images.view_config import JigsawConfig
 from pretrain.distributed import Place, World
-from pretrain.methods.simclr import ENTRY
 from pretrain.optim import build_optimizer
 from tests.pretrain.test_contrast import (
     TOLERANCE,
@@ -183,10 +181,3 @@ def test_the_projector_follows_the_norm_of_the_backbone() -> None:
         update={"backbone": config.backbone.model_copy(update={"zero_init_residual": False})}
     )
     assert not [m for m in build(group).head.modules() if "Norm" in type(m).__name__]
-
-
-def test_a_jigsaw_is_refused() -> None:
-    config = small_simclr()
-    assert ENTRY.problems(config) == []
-    (problem,) = ENTRY.problems(config.model_copy(update={"jigsaw": JigsawConfig()}))
-    assert "jigsaw" in problem

@@ -12,10 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from bench.images.view_config import JigsawConfig
-from pretrain.api import MEAN, STD
 from pretrain.distributed import Place
-from pretrain.methods.supervised import ENTRY
+from pretrain.modality import MEAN, STD
 from pretrain.optim import build_optimizer
 from tests.pretrain.test_contrast import (
     TOLERANCE,
@@ -141,12 +139,6 @@ def test_scores_and_loss_are_float32_under_mixed_precision(model: Any) -> None:
 def test_a_batch_without_labels_is_our_own_fault(model: Any) -> None:
     with pytest.raises(TypeError, match="labels"):
         model(batch_of(0, views=1), PLACE)
-
-
-def test_a_jigsaw_is_refused() -> None:
-    assert ENTRY.problems(small_supervised()) == []
-    (problem,) = ENTRY.problems(small_supervised().model_copy(update={"jigsaw": JigsawConfig()}))
-    assert "jigsaw" in problem
 
 
 def pictures(count: int = 3, side: int = 40) -> np.ndarray:
