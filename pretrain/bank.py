@@ -105,12 +105,10 @@ def bank_nce(
         are float32 under mixed precision, too.
     """
     with torch.autocast(query.device.type, enabled=False):
+        positive = (query * entries[index]).sum(dim=1) / temperature
         if negatives.ndim == 1:
-            positive = (query * entries[index]).sum(dim=1) / temperature
             others = query @ entries[negatives].t() / temperature
         else:
-            products = query @ entries.t()
-            positive = products.gather(1, index[:, None]).squeeze(1) / temperature
-            others = products.gather(1, negatives) / temperature
+            others = (entries @ query.t()).t().gather(1, negatives) / temperature
         total = torch.logaddexp(positive, others.logsumexp(dim=1))
         return (total - positive).mean()

@@ -127,8 +127,9 @@ class Plan:
                 "Note      one device a node: there is nobody to shuffle keys with, and batch norm may tell "
                 "a positive by the batch it is in"
             )
-        if config.backbone.arch != "resnet50" or config.backbone.norm == "group":
-            lines.append("Note      bench transfer takes ResNet-50 with batch norm, not these weights")
+        is_rgb = getattr(config.parts, "modality", "rgb") == "rgb"
+        if config.backbone.arch != "resnet50" or config.backbone.norm == "group" or not is_rgb:
+            lines.append("Note      bench transfer takes ResNet-50 on RGB with batch norm, not these weights")
         if self.val is None and config.monitor.every_epochs:
             lines.append("Note      no held-out images with classes (DIR/val): no k-NN monitor")
         return lines

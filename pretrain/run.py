@@ -336,6 +336,11 @@ def _weights(job: Job, training: Training, state: Progress) -> Weights:
         f"{job.devices.per_node} processes on each of {job.devices.nodes} nodes, seed {job.seed}, identity "
         f"{job.identity[:12]}"
     ]
+    if training.model.modality != "rgb":
+        notes.append(
+            f"two networks of half the width, fed {training.model.modality}: encoder1 sees lightness, "
+            "encoder2 colour; their features side by side are the feature"
+        )
     if job.departures:
         notes.append(f"departs from its config file: {'; '.join(job.departures)}"[:2000])
     if state.monitor:
@@ -346,7 +351,7 @@ def _weights(job: Job, training: Training, state: Progress) -> Weights:
         arch=config.backbone.arch,
         layout="transfer-bench",
         tensors_sha256=hash_tensors(tensors),
-        dropped=("projectors, classifiers, momentum copies, queues",),
+        dropped=("projectors, predictors, classifiers, copies, queues, banks",),
         notes=tuple(notes),
     )
     return Weights(card=card, tensors=tensors)

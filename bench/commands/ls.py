@@ -98,7 +98,7 @@ def layouts(as_json: bool) -> None:
 @command.command("methods")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def methods(as_json: bool) -> None:
-    """List the pretraining methods: what each is made of, and its configs.
+    """List the pretraining methods: parts, configs, published numbers, departures from what they follow.
 
     \b
     Examples:
@@ -107,14 +107,17 @@ def methods(as_json: bool) -> None:
     """
     from dataclasses import asdict
 
+    from bench.commands._method_facts import departures, published_lines
     from bench.commands._text import echo_json, rows, terminal_width
     from bench.core.config import read_toml
     from bench.core.paths import CONFIGS
+    from bench.report.published import read_published
     from pretrain.api import METHODS
 
     configs: dict[str, list[str]] = {}
     for path in sorted((CONFIGS / "pretrain").glob("*.toml")):
         configs.setdefault(read_toml(path)["method"].replace("_", "-"), []).append(path.stem)
+    published, files = read_published().rows, METHODS.files()
     found: list[dict[str, Any]] = [
         {
             "name": name.replace("-", "_"),
@@ -123,16 +126,22 @@ def methods(as_json: bool) -> None:
             "parts": asdict(method.preset),
             "configs": configs.get(name, []),
             "source": method.source,
+            "published": [row for row in published if row.method in method.published_as],
+            "departures": departures(files[name]),
         }
         for name, method in METHODS
     ]
     if as_json:
-        echo_json(found)
+        echo_json(
+            [{**entry, "published": [row.model_dump() for row in entry["published"]]} for entry in found]
+        )
         return
     for entry in found:
         click.echo(entry["name"])
         parts = ", ".join(f"{key} {_word(value)}" for key, value in entry["parts"].items())
         facts = [("is", entry["summary"]), ("made of", parts), ("configs", ", ".join(entry["configs"]))]
+        facts += [("published", line) for line in published_lines(entry["published"])]
+        facts += [("departs", line) for line in entry["departures"]]
         facts.append(("from", entry["source"]))
         for line in rows(facts, column=9, width=terminal_width()):
             click.echo(line)

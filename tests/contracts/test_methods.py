@@ -7,6 +7,7 @@ change, raise `version` and run `UPDATE_GOLDEN=1 uv run pytest -n 0 tests/contra
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ import torch
 import torchvision
 from torch import Tensor
 
+from bench.core.config import read_toml
 from bench.core.errors import ConfigError
 from bench.core.paths import CONFIGS
 from bench.report.published import read_published
@@ -130,6 +132,23 @@ def test_the_gradient_reaches_every_trained_tensor_and_no_frozen_one(name: str, 
         assert value.grad is None or value.grad.abs().sum() > 0, label
     is_trained = METHODS.get(name).preset.encoder == "trained"
     assert {value.requires_grad for value in now.model.backbone.parameters()} == {is_trained}
+
+
+@pytest.mark.usefixtures("_narrow")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_loss_in_float32_is_that_of_float64(name: str, images: Path) -> None:
+    # At 64 px: at 32, the last batch norms have a value an image, which multiplies any rounding.
+    sides = [
+        f"{table}.crop_px=64"
+        for table in ("view", "second_view")
+        if table in read_toml(config_path(name, smoke=True))
+    ]
+    job = job_of(images, name, *sides)
+    now = toy.prepare(job)
+    exact = copy.deepcopy(now.model).double()
+    ((batch,),) = toy.batches(job, now, 0, 1)
+    losses = [float(model(batch, Place(0, 0))[0].detach()) for model in (now.model, exact)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def tensors(now: Training) -> dict[str, Tensor]:

@@ -225,11 +225,11 @@ TABLE: dict[str, tuple[Any, ...]] = {
 LOCAL_VIEWS = {"swav_ep200": 6, "dino_ep100": 8}
 
 
-def test_each_config_is_in_the_table() -> None:
-    assert sorted(TABLE) == sorted(FILES)
+def test_there_is_a_config_for_each_line_of_the_table() -> None:
+    assert TABLE.keys() <= FILES.keys()
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", TABLE)
 def test_the_configs_are_the_published_recipes(name: str) -> None:
     augmentation, epochs, batch_size, rate, norms, optimizer, schedule = TABLE[name]
     method, config = read_config(FILES[name])

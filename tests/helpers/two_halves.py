@@ -1,7 +1,7 @@
 """What two processes should come to, computed in one: two copies of a method, each with half of a batch.
 
-Nothing here gathers, shuffles or averages by the product's code: losses are written out with one row of
-logits an image, gradients of the copies are added, and the momentum copy and the queue are put down in full.
+Nothing here gathers, shuffles or averages by the product's code: losses are written out in
+`tests/helpers/written_out.py`, and the gradients of the copies are added.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
 
 from bench.core import rng
 from bench.images.views import center_view
 from pretrain.api import Sizes
 from pretrain.config import PretrainConfig
-from pretrain.data.loader import Batch, train_batches
+from pretrain.data.loader import train_batches
 from pretrain.data.order import Order
-from pretrain.optim import build_optimizer
+from pretrain.optim import build_optimizer, set_rate
 from pretrain.plan import parse_config
 from pretrain.run import Job
 from pretrain.samples import Views
 from pretrain.schedules import learning_rate
 from tests.helpers.two_processes import NUM_STEPS, Case, Kept, keep_gradients, make_job, settle
+from tests.helpers.written_out import LOSSES, Run, after_update, before_update
 
 
 def work_halves(rank: int, size: int, port: int, cases: list[Case], data: Path, out: Path) -> None:
@@ -46,7 +46,7 @@ def _train(job: Job, case: Case) -> list[Kept]:
     halves = [
         train_batches(
             job.train,
-            Views(config.view, config.jigsaw, method.num_views, job.seed),
+            Views(config.views, config.jigsaw, job.seed),
             order,
             start_step=0,
             end_step=order.steps_per_epoch,
@@ -59,25 +59,31 @@ def _train(job: Job, case: Case) -> list[Kept]:
         )
         for number in (0, 1)
     ]
-    optimizer = build_optimizer(config.optimizer, model, fused=False)
+    optimizer = build_optimizer(
+        config.optimizer,
+        model,
+        fixed_rate=model.fixed_rate,
+        trained_later=model.trained_later,
+        fused=False,
+    )
     kept = Kept([], {}, [], [])
     keep_gradients(model, optimizer, kept)
     for step, both in enumerate(zip(*halves, strict=True)):
-        losses, keys = [], []
+        run = Run(copies, config, job.seed, step, NUM_STEPS, torch.empty(0), [])
+        losses = []
         for part, batches in enumerate(zip(*both, strict=True)):
-            loss, new_keys = _loss(copies, list(batches), config, _order(job, case, config, step, part))
+            run.order = _order(job, case, config, step, part)
+            loss = LOSSES[config.method](run, list(batches))
             (loss / case.parts).backward()
-            losses.append(float(loss))
-            keys.append(new_keys)
+            losses.append(float(loss.detach()))
         kept.losses.append(sum(losses) / case.parts)
         rate = learning_rate(
             config.schedule, config.optimizer.learning_rate, step=step, steps_per_epoch=NUM_STEPS, epochs=1
         )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(optimizer, rate)
+        before_update(run)
         _update(copies, optimizer)
-        if config.method in ("moco_v1", "moco_v2", "infomin"):
-            _after_step(copies, torch.cat(keys), config.parts.ema_momentum)
+        after_update(run)
     monitor = _monitor_features(model, job, config)
     return [Kept(kept.gradients, copied.state_dict(), kept.losses, monitor) for copied in copies]
 
@@ -85,62 +91,12 @@ def _train(job: Job, case: Case) -> list[Kept]:
 def _order(job: Job, case: Case, config: PretrainConfig[Any], step: int, part: int) -> Tensor:
     """[images of both] the image that is put in each place before keys are computed."""
     count = config.batch_size // case.parts
-    shuffle = getattr(config.parts, "shuffle_bn", "none")
+    shuffle = getattr(config.parts, "shuffle_bn", None) or "none"
     pool = {"none": 0, "node": count // case.nodes, "global": count}[shuffle]
     if not pool:
         return torch.arange(count)
     drawn = rng.generator(job.seed, "shuffle", step, part).permutation(pool)
     return torch.from_numpy(np.concatenate([drawn + first for first in range(0, count, pool)]))
-
-
-def _loss(
-    copies: list[Any], batches: list[Batch], config: PretrainConfig[Any], order: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The mean loss over all images, and their keys in the order of computing; none without a queue."""
-    if config.method == "supervised":
-        scores = [
-            copied.classifier(copied.network(copied.normalise(batch.views[0])))
-            for copied, batch in zip(copies, batches, strict=True)
-        ]
-        labels = torch.cat([batch.labels for batch in batches if batch.labels is not None])
-        smoothing = config.parts.label_smoothing
-        return cross_entropy(torch.cat(scores), labels, label_smoothing=smoothing), torch.empty(0)
-    if config.method == "simclr":
-        return _nt_xent(copies, batches, config.parts.temperature), torch.empty(0)
-    pool = torch.cat([batch.views[1] for batch in batches])[order]
-    with torch.no_grad():
-        seen = zip(copies, pool.chunk(2), strict=True)
-        keys = torch.cat([copied.key(copied.normalise(images)) for copied, images in seen])
-    own = keys[torch.argsort(order)].chunk(2)
-    losses = []
-    for copied, batch, positive in zip(copies, batches, own, strict=True):
-        query = copied.query(copied.normalise(batch.views[0]))
-        loss = _nce(query, positive, copied.queue.keys, config.parts.temperature)
-        if batch.patches is not None:
-            beta = config.parts.jigsaw_weight
-            patches = copied.query.project_patches(copied.normalise(batch.patches.flatten(0, 1)))
-            loss = (1 - beta) * loss + beta * _nce(
-                patches, positive, copied.queue.keys, config.parts.temperature
-            )
-        losses.append(loss)
-    return torch.stack(losses).mean(), keys
-
-
-def _nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    logits = torch.cat([(query * positive).sum(1, keepdim=True), query @ negatives.T], 1) / temperature
-    return cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64))
-
-
-def _nt_xent(copies: list[Any], batches: list[Batch], temperature: float) -> Tensor:
-    firsts, seconds = [], []
-    for copied, batch in zip(copies, batches, strict=True):
-        first, second = copied.head(copied.network(copied.normalise(torch.cat(batch.views)))).chunk(2)
-        firsts.append(first)
-        seconds.append(second)
-    views = normalize(torch.cat([*firsts, *seconds]), dim=1)
-    count = len(views)
-    logits = (views @ views.T / temperature).masked_fill(torch.eye(count, dtype=torch.bool), -torch.inf)
-    return cross_entropy(logits, (torch.arange(count) + count // 2) % count)
 
 
 def _update(copies: list[Any], optimizer: torch.optim.Optimizer) -> None:
@@ -153,16 +109,6 @@ def _update(copies: list[Any], optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad()
     for value, twin in zip(model.parameters(), other.parameters(), strict=True):
         twin.data.copy_(value.data)
-
-
-@torch.no_grad()
-def _after_step(copies: list[Any], keys: Tensor, momentum: float) -> None:
-    for copied in copies:
-        for slow, fast in zip(copied.key.parameters(), copied.query.parameters(), strict=True):
-            slow.copy_(momentum * slow + (1 - momentum) * fast)
-        for key in keys:
-            copied.queue.keys[int(copied.queue.pointer)] = key
-            copied.queue.pointer.copy_((copied.queue.pointer + 1) % len(copied.queue.keys))
 
 
 def _monitor_features(model: Any, job: Job, config: PretrainConfig[Any]) -> list[Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +23,13 @@ from torch.multiprocessing import start_processes
 import pretrain.devices
 import pretrain.monitor
 import pretrain.run
+from bench.core.config import read_toml
 from bench.synth.generate import Counts, generate
 from pretrain.api import METHODS
+from pretrain.backbones import half_width
 from pretrain.devices import Devices, make_fabric
 from pretrain.distributed import World
-from pretrain.plan import Options, make_plan, parse_config
+from pretrain.plan import Options, config_path, make_plan, parse_config
 from pretrain.run import Job
 
 SETTINGS = (
@@ -37,13 +40,25 @@ SETTINGS = (
     "epochs=1",
     "optimizer.kind=sgd",
     "optimizer.learning_rate=0.05",
+    "optimizer.clip_tensor_norm=0.0",
     "schedule.warmup_epochs=0",
     "schedule.floor_ratio=0.1",
     "loop.num_workers=0",
     "loop.log_steps=1",
     "monitor.every_epochs=0",
 )
-QUEUE = "parts.queue_size=18"  # does not divide by the batch: the pointer wraps inside of one
+SMALL = {
+    "queue_size": 18,  # does not divide by the batch: the pointer wraps inside of one
+    "num_negatives": 12,
+    "hidden_dim": 16,
+    "projection_dim": 8,
+    "bottleneck_dim": 8,
+    "num_prototypes": 12,
+    "frozen_prototype_steps": 2,
+    "frozen_head_epochs": 0,
+    "queue_start_epoch": 0,
+}
+SIDES = {"second_view": 32, "local_view": 20}
 NUM_STEPS = 5  # 40 images
 NAMES = [METHODS.get(name).name.replace("-", "_") for name in METHODS.names()]
 
@@ -93,9 +108,10 @@ def make_data(root: Path) -> Path:
 
 
 def make_job(case: Case, data: Path, out: Path) -> Job:
-    changes = [*SETTINGS, *case.changes, f"loop.accumulation_steps={case.parts}"]
-    if case.method.startswith(("moco", "infomin")) and not any("queue_size" in text for text in changes):
-        changes.append(QUEUE)
+    given = read_toml(config_path(case.method, smoke=True))
+    changes = [f"parts.{key}={value}" for key, value in SMALL.items() if key in given["parts"]]
+    changes += [f"{table}.crop_px={side}" for table, side in SIDES.items() if table in given]
+    changes += [*SETTINGS, *case.changes, f"loop.accumulation_steps={case.parts}"]
     options = Options(
         what=case.method,
         data=data,
@@ -108,19 +124,29 @@ def make_job(case: Case, data: Path, out: Path) -> Job:
     return pretrain.run._job(make_plan(options), 3)
 
 
-def tiny_resnet(*, norm_layer: Callable[[int], nn.Module], **_: Any) -> nn.Module:
-    """In place of a ResNet-18: convolutions, norms, 512 features."""
+def tiny_resnet(
+    *, norm_layer: Callable[[int], nn.Module], in_channels: int = 3, features: int = 512, **_: Any
+) -> nn.Sequential:
+    """In place of a ResNet-18: convolutions, norms, 512 features of a map of 4 x 4 places."""
     return nn.Sequential(
-        nn.Conv2d(3, 32, 3, stride=2, bias=False),
-        norm_layer(32),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 3, stride=2, bias=False),
-        norm_layer(64),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(256, 512),
+        OrderedDict(
+            conv1=nn.Conv2d(in_channels, 32, 3, stride=2, bias=False),
+            bn1=norm_layer(32),
+            relu=nn.ReLU(),
+            conv2=nn.Conv2d(32, 64, 3, stride=2, bias=False),
+            bn2=norm_layer(64),
+            relu2=nn.ReLU(),
+            conv3=nn.Conv2d(64, features, 1),
+            shrink=nn.AdaptiveAvgPool2d(4),
+            avgpool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+        )
     )
+
+
+def tiny_half(_arch: str, in_channels: int, **values: Any) -> nn.Sequential:
+    """In place of a branch of half the width."""
+    return tiny_resnet(in_channels=in_channels, features=256, **values)
 
 
 def run_in_processes(work: Callable[..., None], size: int, *arguments: Any) -> None:
@@ -143,6 +169,7 @@ def settle(rank: int, size: int, port: int) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     torchvision.models.resnet18 = tiny_resnet
+    half_width.HalfWidthResNet = tiny_half  # type: ignore[misc,assignment]
     pretrain.devices._PRECISIONS["fp32"] = "64-true"
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK")

@@ -167,3 +167,16 @@ def test_without_deviation_the_magnitude_is_fixed() -> None:
     config = RandAugment(operations=15, magnitude=4.0, magnitude_std=0.0, operation_probability=1.0)
     drawn = draw_randaugment(config, np.random.default_rng(0))
     assert len(drawn) == 15 and {operation.magnitude for operation in drawn} == {4.0}
+
+
+def test_cmc_v2_draws_out_of_what_leaves_colours_alone() -> None:
+    """PyContrast `_RAND_TRANSFORMS_CMC`: eight, of which one changes nothing."""
+    config = RandAugment(out_of="colour_free", magnitude=10.0, magnitude_std=0.5, operation_probability=0.5)
+    generator, count = np.random.default_rng(5), 8000
+    names = Counter(drawn.name for _ in range(count) for drawn in draw_randaugment(config, generator))
+    moves = {"Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"}
+    assert set(names) == moves | {"AutoContrast", "Identity", "Sharpness"}
+    for name, number in names.items():
+        assert abs(number - count / 8) < 5 * math.sqrt(count / 8), name
+    image = picture()
+    assert apply_operation(image, DrawnOperation("Identity", 10.0, 0.0, None), FILL) is image

@@ -16,7 +16,7 @@ from torchvision import transforms as T
 from bench.core.errors import ConfigError
 from bench.core.rng import generator as generator_of
 from bench.images.operations import JITTER_NAMES, Crop, gaussian_blur
-from bench.images.view_config import JigsawConfig
+from bench.images.view_config import JigsawConfig, ViewConfig
 from bench.images.views import (
     DrawnView,
     center_view,
@@ -167,3 +167,22 @@ def test_other_arrays_than_images_are_our_fault() -> None:
     drawn = draw_view(preset("A"), (10, 20), np.random.default_rng(0))
     with pytest.raises(ValueError, match="drawn for an image of 10 x 20 px"):
         render_view(preset("A"), drawn, image)
+
+
+def test_solarize_inverts_what_is_bright_and_bicubic_is_pillows() -> None:
+    plain = ViewConfig(order=("crop",), crop_px=40, crop_area=(0.5, 1.0))
+    image, drawn = np.asarray(picture(90, 70)), DrawnView((90, 70), Crop(3, 5, 60, 70))
+    window = picture(90, 70).crop((5, 3, 75, 63))
+    rendered = render_view(plain, drawn, image)
+    assert np.array_equal(rendered, window.resize((40, 40), Image.Resampling.BILINEAR))
+    cubic = plain.model_copy(update={"crop_resample": "bicubic"})
+    assert np.array_equal(render_view(cubic, drawn, image), window.resize((40, 40), Image.Resampling.BICUBIC))
+    bright = ViewConfig(
+        order=("crop", "solarize"), crop_px=40, crop_area=(0.5, 1.0), solarize_probability=0.2
+    )
+    assert np.array_equal(render_view(bright, drawn, image), rendered)
+    inverted = render_view(bright, replace(drawn, is_solarized=True), image)
+    assert np.array_equal(inverted, np.where(rendered >= 128, 255 - rendered, rendered))
+    numbers = generator_of(0, "view", 0, 0)
+    count = sum(draw_view(bright, (90, 70), numbers).is_solarized for _ in range(5000))
+    assert abs(count - 1000) < 5 * 28.3

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from bench.core.card import Card, hash_tensors
 from bench.core.errors import WeightsError
 from bench.core.weights import Weights, write_weights
-from pretrain.backbones.resnet import BackboneConfig, backbone_tensors, build_backbone, feature_dim
+from pretrain.backbones.half_width import TwoBranches, branch_dim
+from pretrain.backbones.resnet import (
+    BackboneConfig,
+    backbone_tensors,
+    build_backbone,
+    feature_dim,
+    feature_map,
+)
 from tests.helpers.weights import make_state
 from transfer.adapters.audit import check_tensors
 from transfer.adapters.load import load_backbone
@@ -102,8 +109,55 @@ def test_what_is_written_of_a_resnet50_is_what_transfer_loads(tmp_path: Path) ->
 
 def test_a_smaller_network_is_not_taken_for_a_resnet50() -> None:
     tensors = {name: value.numpy() for name, value in backbone_tensors(small()).items()}
-    with pytest.raises(WeightsError, match="missing"):
+    with pytest.raises(WeightsError, match="ResNet-18"):
         check_tensors(tensors, "here")
+
+
+def two_branches(arch: Any = "resnet50") -> TwoBranches:
+    torch.manual_seed(0)
+    return TwoBranches(BackboneConfig(arch=arch))
+
+
+def test_each_branch_sees_its_channels_and_their_features_stand_side_by_side() -> None:
+    network, given = two_branches("resnet18").eval(), images()
+    with torch.no_grad():
+        found = network(given)
+        apart = [network.encoder1(given[:, :1]), network.encoder2(given[:, 1:])]
+        changed = torch.cat([given[:, :2], given[:, 2:] + 1], dim=1)
+        other = network(changed)
+    assert found.shape == (4, 2 * branch_dim(BackboneConfig(arch="resnet18"))) == (4, 512)
+    torch.testing.assert_close(found, torch.cat(apart, dim=1))
+    assert torch.equal(other[:, :256], found[:, :256]) and not torch.equal(other[:, 256:], found[:, 256:])
+
+
+def test_a_branch_is_torchvisions_network_with_half_of_the_channels_and_a_whole_stem() -> None:
+    """PyContrast: `max(64 * width, 64)` filters in the stem, `64 * width` in the first stage."""
+    own = two_branches().encoder2.state_dict()
+    theirs = torchvision.models.resnet50().state_dict()
+    assert own.keys() == {name for name in theirs if not name.startswith("fc.")}
+    assert own["conv1.weight"].shape == (64, 2, 7, 7) and own["bn1.weight"].shape == (64,)
+    for name, value in own.items():
+        if name.startswith("layer") and value.ndim:
+            assert len(value) == len(theirs[name]) // 2, name
+    assert float(own["conv1.weight"].std()) == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.05)
+
+
+def test_two_branches_are_refused_with_the_reason(tmp_path: Path) -> None:
+    tensors = {name: value.numpy() for name, value in backbone_tensors(two_branches()).items()}
+    card = Card(name="resnet50.cmc", layout="transfer-bench", tensors_sha256=hash_tensors(tensors))
+    write_weights(tmp_path / "weights.safetensors", Weights(card, tensors))
+    with pytest.raises(WeightsError, match="one sees lightness and one colour"):
+        load_backbone(tmp_path / "weights.safetensors")
+
+
+def test_the_map_is_what_is_pooled() -> None:
+    network = small().eval()
+    with torch.no_grad():
+        values = feature_map(network, images())
+        assert values.shape == (4, 512, 1, 1)
+        wide = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(2))
+        assert feature_map(network, wide).shape == (2, 512, 3, 2)
+        torch.testing.assert_close(feature_map(network, wide).mean(dim=(2, 3)), network(wide))
 
 
 def test_written_tensors_are_float32_and_in_plain_order() -> None:

@@ -29,6 +29,7 @@ from tests.helpers.two_processes import (
     run_in_processes,
     work_cases,
 )
+from tests.helpers.written_out import LOSSES
 
 GROUP, BATCH = "backbone.norm=group", "backbone.norm=batch"
 WHOLE = {method: Case(f"{method}-group", method, (GROUP,)) for method in NAMES}
@@ -40,8 +41,10 @@ PARTS = {
     method: [Case(f"{method}-{parts}-parts", method, (GROUP, *even), parts=parts) for parts in (2, 4)]
     for method, even in (("moco_v2", (EVEN,)), ("infomin", (EVEN,)), ("supervised", ()))
 }
+# Where batch norm of four images and a steep loss make noise grow.
+CALM = {"barlow_twins": ("optimizer.learning_rate=0.001",)}
 HALVES = [
-    *(Case(f"{method}-batch", method, (BATCH,)) for method in NAMES),
+    *(Case(f"{method}-batch", method, (BATCH, *CALM.get(method, ()))) for method in LOSSES),
     Case("node-of-one", "moco_v2", (BATCH, "parts.shuffle_bn=node"), nodes=2),
     Case("global", "moco_v2", (BATCH, "parts.shuffle_bn=global"), nodes=2),
     Case("unshuffled", "moco_v2", (BATCH, "parts.shuffle_bn=none")),

@@ -10,7 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pretrain.heads import HeadKind, JigsawProjection, Projection, projector, unit_length
+from pretrain.backbones.resnet import BackboneConfig
+from pretrain.heads import (
+    HeadKind,
+    JigsawProjection,
+    Projection,
+    mlp,
+    norms_as_in_backbone,
+    projector,
+    unit_length,
+)
 
 Floats = npt.NDArray[np.float64]
 KINDS: tuple[HeadKind, ...] = ("linear", "mlp")
@@ -106,3 +115,27 @@ def test_a_projection_under_mixed_precision_has_length_one() -> None:
 
 def test_a_row_of_zeros_stays_finite() -> None:
     assert torch.equal(unit_length(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+def test_an_mlp_has_norms_between_its_layers_and_no_bias() -> None:
+    kinds = [type(layer).__name__ for layer in mlp((12, 8, 8, 5)).layers]
+    assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d", "ReLU", "Linear"]
+    last = mlp((12, 8, 5), last_norm=True).layers
+    assert [type(layer).__name__ for layer in last] == [
+        "Linear",
+        "BatchNorm1d",
+        "ReLU",
+        "Linear",
+        "BatchNorm1d",
+    ]
+    assert last[-1].weight is None and last[1].weight is not None
+    assert [layer.bias for layer in last if isinstance(layer, nn.Linear)] == [None, None]
+    assert [tuple(layer.weight.shape) for layer in last if isinstance(layer, nn.Linear)] == [(8, 12), (5, 8)]
+
+
+@pytest.mark.parametrize(
+    ("norm", "kind"), [("batch", nn.BatchNorm1d), ("sync_batch", nn.SyncBatchNorm), ("group", nn.Identity)]
+)
+def test_norms_of_a_head_follow_the_backbones(norm: Any, kind: type[nn.Module]) -> None:
+    head = norms_as_in_backbone(mlp((12, 8, 5), last_norm=True), BackboneConfig(norm=norm))
+    assert [type(layer) for layer in (head.layers[1], head.layers[4])] == [kind, kind]

@@ -25,7 +25,6 @@ from pretrain.logs import RunLog
 from pretrain.run import Job
 from pretrain.training import Training
 from tests.helpers.pretraining import (
-    NAMES,
     SOME,
     WITH_QUEUE,
     batches,
@@ -234,9 +233,9 @@ def test_the_command_ends_with_7(
     assert "bench: step 2: the loss is inf" in capsys.readouterr().err
 
 
-MIXED = ("barlow-twins", "contrast", "dino", "moco-v3", "simclr", "swav", "vicreg")
-"""Where images are compared with those of their batch, or with its mean: of parts, that is another loss."""
-IN_PARTS = [name for name in NAMES if name not in MIXED]
+IN_PARTS = ["byol", "cmc", "cmc-v2", "densecl", "infomin", "instdis", "moco-v1", "moco-v2", "pirl", "simsiam"]
+IN_PARTS.append("supervised")
+"""Where no image is compared with others of its batch, or with their mean: of parts, that is another loss."""
 
 
 @pytest.mark.parametrize("name", IN_PARTS)
@@ -283,6 +282,23 @@ def test_a_long_gradient_is_shortened_and_a_short_one_is_not(images: Path) -> No
         for key, value in free.items():
             torch.testing.assert_close(clipped[key], value * 0.01 / length, rtol=1e-4, atol=1e-12)
             assert torch.equal(loose[key], value)
+
+
+def test_the_gradient_of_each_tensor_is_shortened_by_itself(images: Path) -> None:
+    plain = ("optimizer.kind='sgd'", "optimizer.momentum=0.0", "optimizer.weight_decay=0.0")
+    more = (*plain, "optimizer.learning_rate=1.0", "schedule.floor_ratio=1.0")
+    found = []
+    for clip in (0.0, 0.01):
+        job = toy_job(images.parent, images, "supervised", *more, f"optimizer.clip_tensor_norm={clip}")
+        now = prepare(job, dtype=torch.float64)
+        before = {key: value.detach().clone() for key, value in now.model.named_parameters()}
+        step(now, batches(job, now, 0, 1)[0], 0)
+        found.append({key: before[key] - value.detach() for key, value in now.model.named_parameters()})
+    free, clipped = found
+    assert any(value.norm() > 0.01 for value in free.values())
+    for key, value in free.items():
+        expected = value * min(1.0, 0.01 / float(value.norm()))
+        torch.testing.assert_close(clipped[key], expected, rtol=1e-3, atol=1e-12)
 
 
 @pytest.mark.parametrize(("epochs", "batch_size", "steps"), [(1, 60, 1), (3, 16, 9), (2, 31, 2)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain.momentum import momentum_copy, update_momentum
+from pretrain.momentum import cosine_momentum, momentum_copy, update_momentum
 
 
 def network() -> nn.Sequential:
@@ -100,3 +100,13 @@ def test_memory_order_moves_no_value() -> None:
     update_momentum(other_slow, other, 0.99)
     for value, target in zip(slow.parameters(), other_slow.parameters(), strict=True):
         assert torch.equal(value, target)
+
+
+def test_a_momentum_on_a_cosine_rises_from_its_start_to_one() -> None:
+    found = [cosine_momentum(0.9, step=step, num_steps=100) for step in range(101)]
+    assert found[0] == pytest.approx(0.9)
+    assert found[50] == pytest.approx(0.95)
+    assert found[100] == pytest.approx(1.0)
+    assert found == sorted(found)
+    # Grill et al. 2020: 1 - .1 (cos(pi / 4) + 1) / 2.
+    assert found[25] == pytest.approx(1 - 0.1 * (0.70710678 + 1) / 2, abs=1e-8)

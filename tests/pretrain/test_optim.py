@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pretrain.momentum import momentum_copy
-from pretrain.optim import OptimizerConfig, build_optimizer
+from pretrain.optim import OptimizerConfig, build_optimizer, set_rate
 
 
 class Velocity:
@@ -204,3 +204,55 @@ def test_lars_leaves_weights_without_any_gradient_alone() -> None:
         value.grad = torch.zeros_like(value)
     optimizer.step()
     assert all(torch.equal(value, before[name]) for name, value in values_of(model).items())
+
+
+def test_norms_and_biases_move_at_their_share_of_the_rate() -> None:
+    model = network().double()
+    config = config_of("lars", decay_norms_and_biases=False, norm_and_bias_rate_ratio=0.024)
+    optimizer = build_optimizer(config, model, fused=False)
+    set_rate(optimizer, 0.5)
+    before, grads = values_of(model), give_gradients(model, 0)
+    optimizer.step()
+    for name, value in values_of(model).items():
+        if value.ndim == 1:
+            torch.testing.assert_close(before[name] - value, 0.5 * 0.024 * grads[name])
+        else:
+            ratio = 0.001 * before[name].norm() / (grads[name].norm() + 0.01 * before[name].norm() + 1e-8)
+            torch.testing.assert_close(
+                before[name] - value, 0.5 * ratio * (grads[name] + 0.01 * before[name])
+            )
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_fixed_rate_follows_no_schedule_and_the_others_do(everything: bool) -> None:
+    model = network().double()
+    config = config_of("sgd", momentum=0.0, weight_decay=0.0, decay_norms_and_biases=everything)
+    optimizer = build_optimizer(config, model, fixed_rate=("3.",), fused=True)
+    held = [value for group in optimizer.param_groups for value in group["params"]]
+    assert len(held) == len({id(value) for value in held}) == len(list(model.parameters()))
+    set_rate(optimizer, 0.001)
+    before, grads = values_of(model), give_gradients(model, 0)
+    optimizer.step()
+    for name, value in values_of(model).items():
+        rate = 0.1 if name.startswith("3.") else 0.001
+        torch.testing.assert_close(before[name] - value, rate * grads[name])
+
+
+@pytest.mark.parametrize("kind", ["sgd", "lars", "adamw"])
+def test_what_is_trained_later_can_start_late(kind: str) -> None:
+    """torch's fused SGD refuses a group of which some have a momentum and some have none."""
+    model = network()
+    optimizer = build_optimizer(config_of(kind), model, trained_later=("3.",), fused=kind != "lars")
+    for number in range(3):
+        give_gradients(model, number)
+        if number == 0:
+            model[3].weight.grad = model[3].bias.grad = None
+        before = values_of(model)
+        optimizer.step()
+        still = {name for name, value in values_of(model).items() if torch.equal(value, before[name])}
+        assert still == ({"3.weight", "3.bias"} if number == 0 else set())
+
+
+def test_two_ways_to_shorten_gradients_are_one_too_many() -> None:
+    with pytest.raises(ValidationError, match="give one of them"):
+        config_of("sgd", clip_norm=1.0, clip_tensor_norm=1.0)

@@ -24,6 +24,8 @@ def why_not_resnet50(shapes: Mapping[str, Shape]) -> str | None:
     Args:
         shapes: Name without prefix to shape, heads included.
     """
+    if {"encoder1.conv1.weight", "encoder2.conv1.weight"} <= shapes.keys():
+        return "two networks of half the width, of which one sees lightness and one colour (CMC)"
     if "conv1.weight" not in shapes and not shapes.keys().isdisjoint(("conv1.0.weight", "stem.0.weight")):
         return "a deep stem of several convolutions (ResNet-C or -D)"
     stem = shapes.get("conv1.weight", SHAPES["conv1.weight"])

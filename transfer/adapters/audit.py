@@ -45,9 +45,7 @@ def audit_backbone(found: Found, where: str) -> Audit:
             floats, not finite, constant, not exact in float32; or negative variances.
     """
     taken, dropped, extra = _sort_keys(found)
-    reason = why_not_resnet50(shapes_at(found.state, found.place))
-    if reason:
-        raise WeightsError(f"{where}: {reason}; expected a ResNet-50 with a 7x7 stem. Nothing was loaded.")
+    _stop_at_another_architecture(where, shapes_at(found.state, found.place))
     _stop(where, _key_problems({name: value.shape for name, value in taken.items()}, extra, found))
     references = {name: taken[name] for name in SHAPES}
     wrong = [f"{name} ({value.dtype})" for name, value in references.items() if value.dtype not in _FLOATS]
@@ -148,13 +146,21 @@ def _notes(references: Mapping[str, TensorRef]) -> list[str]:
     return notes
 
 
+def _stop_at_another_architecture(where: str, shapes: Mapping[str, Shape]) -> None:
+    reason = why_not_resnet50(shapes)
+    if reason:
+        raise WeightsError(f"{where}: {reason}; expected a ResNet-50 with a 7x7 stem. Nothing was loaded.")
+
+
 def check_tensors(tensors: Mapping[str, np.ndarray], where: str) -> None:
     """Hold finished tensors against the architecture: names, shapes, float32, values.
 
     Raises:
         WeightsError: they are not the 265 of a ResNet-50.
     """
+    shapes = {name: value.shape for name, value in tensors.items()}
+    _stop_at_another_architecture(where, shapes)
     extra = [name[:120] for name in tensors if name not in SHAPES]
-    _stop(where, _key_problems({name: value.shape for name, value in tensors.items()}, extra))
+    _stop(where, _key_problems(shapes, extra))
     wrong = [f"{name} ({value.dtype})" for name, value in tensors.items() if value.dtype != np.float32]
     _stop(where, ([_listed("are not float32", wrong)] if wrong else []) + _value_problems(tensors))
