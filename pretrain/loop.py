@@ -52,6 +52,7 @@ def train(
             # Nothing of a method draws from torch's generator in a step today; one that does is exact, too.
             torch.manual_seed(rng.derive(training.seed, "step", state.step, fabric.global_rank))
             scalars = _forward_and_backward(training, parts, state.step)
+            training.model.before_update()
             loss, norm = scalars["loss"], gradient_norm(training)
             bad, stopped, due = in_any_process(
                 fabric, not is_finite(training, loss, norm), bool(stop), clock.save_is_due()
@@ -106,7 +107,6 @@ def _forward_and_backward(training: Training, parts: list[Batch], step: int) -> 
 
 
 def _update(training: Training, state: Progress, norm: Tensor) -> None:
-    training.model.before_update()
     scale = training.scaler.get_scale() if training.scaler else 0.0
     _clip(training, norm)
     training.step_optimizer.step()

@@ -176,7 +176,7 @@ def test_the_sheet_of_views_is_a_picture_and_is_not_replaced_unasked(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["moco_v3"], 2, 'Did you mean "moco_v'),
+        (["moco_v4"], 2, 'Did you mean "moco_v'),
         (["moco_v2_ep100"], 2, "moco_v2_ep200"),
         (["none.toml"], 3, "none.toml"),
         (["moco_v2_ep200", "--smoke"], 2, "--smoke goes with"),

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.paths import ROOT
-
 if TYPE_CHECKING:
     from bench.report.published import PublishedRow
 
@@ -51,6 +49,8 @@ def departures(path: Path) -> list[str]:
     Args:
         path: The file; it is read and not imported.
     """
+    from bench.core.paths import ROOT
+
     (own,) = _differs(path, first_only=True) or [""]
     named = [ROOT / name for name in re.findall(r"`(pretrain/[a-z_]+\.py)`", own)]
     own = re.sub(r"^see [^.]*(\.py`[^.]*)*\.\s*", "", own)

@@ -40,7 +40,7 @@ from pretrain.samples import Views
 from pretrain.training import Progress, Training
 
 NAMES = METHODS.names()
-SOME = ["infomin", "moco-v1", "pirl", "simclr", "supervised", "swav"]
+SOME = ["infomin", "moco-v1", "pirl", "simclr", "swav", "supervised"]
 """One of each kind of memory; of what holds for the loop, whatever the method, these are asked."""
 WITH_QUEUE = ["infomin", "moco-v1"]
 EPOCHS, BATCH_SIZE = 2, 12
@@ -273,6 +273,7 @@ def step(training: Training, parts: list[Batch], number: int) -> dict[str, Tenso
     loop._set_rate(training, number)
     torch.manual_seed(rng.derive(training.seed, "step", number, 0))
     scalars = loop._forward_and_backward(training, parts, number)
+    training.model.before_update()
     loop._update(training, Progress(step=number), gradient_norm(training))
     training.model.after_step()
     return scalars

@@ -1,7 +1,8 @@
 """What two processes should come to, computed in one: two copies of a method, each with half of a batch.
 
 Nothing here gathers, shuffles or averages by the product's code: losses are written out in
-`tests/helpers/written_out.py`, and the gradients of the copies are added.
+`tests/helpers/written_out.py`, what follows the update in `written_memory.py`, and the gradients of the
+copies are added.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from pretrain.run import Job
 from pretrain.samples import Views
 from pretrain.schedules import learning_rate
 from tests.helpers.two_processes import NUM_STEPS, Case, Kept, keep_gradients, make_job, settle
-from tests.helpers.written_out import LOSSES, Run, after_update, before_update
+from tests.helpers.written_memory import after_update, before_update
+from tests.helpers.written_out import LOSSES, Run
 
 
 def work_halves(rank: int, size: int, port: int, cases: list[Case], data: Path, out: Path) -> None:
