@@ -14,6 +14,8 @@ from bench.commands._text import printable, rows
 from bench.commands.ls import command
 from bench.core.card import InputSpec
 from bench.core.paths import CONFIGS
+from bench.report.published import read_published
+from pretrain.api import METHODS
 from transfer.adapters.layout import STANDARD_INPUT
 from transfer.adapters.layouts import LAYOUTS
 
@@ -113,3 +115,27 @@ def test_importing_the_commands_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_method_with_parts_configs_published_numbers_and_departures() -> None:
+    values = json.loads(run("methods", "--json"))
+    assert [value["name"].replace("_", "-") for value in values] == METHODS.names()
+    published = read_published().rows
+    blocks = run("methods").strip().split("\n\n")
+    for value, block in zip(values, blocks, strict=True):
+        method = METHODS.get(value["name"].replace("_", "-"))
+        lines = block.split("\n")
+        assert lines[0] == value["name"]
+        assert method.source in block and method.summary in block
+        assert method.default_config in value["configs"]
+        rows = [row for row in published if row.method in method.published_as]
+        assert [row["value"] for row in value["published"]] == [row.value for row in rows]
+        probes = [row for row in rows if row.task == "linear-probe" and row.metric == "top1"]
+        assert all(f"{row.value} ({row.method}" in block for row in probes)
+        assert value["departures"] and all(text in block for text in value["departures"])
+    by_name = {value["name"]: value for value in values}
+    assert any("VISSL" in text for text in by_name["pirl"]["departures"])
+    assert not any(text.startswith("see ") for value in values for text in value["departures"])
+    # CMC's, as PyContrast's README has it: 58.6 after 200 epochs.
+    (row,) = (row for row in by_name["cmc"]["published"] if row["protocol"] == "in1k-linear-60ep-pycontrast")
+    assert (row["value"], row["pretrain_epochs"]) == (58.6, 200)

@@ -20,11 +20,14 @@ import torch
 import torchvision
 from torch import Tensor
 
+from bench.core.card import InputSpec
 from bench.core.config import read_toml
-from bench.core.errors import ConfigError
+from bench.core.errors import ConfigError, WeightsError
 from bench.core.paths import CONFIGS
+from bench.core.weights import write_weights
 from bench.report.published import read_published
 from pretrain import loop
+from pretrain import run as product
 from pretrain import training as room
 from pretrain.api import METHODS
 from pretrain.backbones.resnet import backbone_tensors
@@ -34,6 +37,7 @@ from pretrain.run import Job
 from pretrain.training import Progress, Training
 from tests.helpers import pretraining as toy
 from tests.helpers.pretraining import NAMES, STEPS
+from transfer.adapters.load import load_backbone
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
 GOLDEN_STEPS = 20
@@ -230,6 +234,28 @@ def test_the_backbone_has_the_tensors_of_torchvision(name: str, arch: str, image
     for key, shape in both.items():
         if "layer" in key:
             assert found[key][0] == shape[0] // 2, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_transfer_takes_the_weights_or_says_why_not(name: str, images: Path, tmp_path: Path) -> None:
+    network = (
+        "backbone.arch='resnet50'",
+        "backbone.zero_init_residual=false",
+        "optimizer.learning_rate=0.001",
+    )
+    job = toy.move(job_of(images, name, *network), tmp_path)
+    now = toy.prepare(job)
+    toy.step(now, toy.batches(job, now, 0, 1)[0], 0)
+    write_weights(job.weights_path, product._weights(job, now, Progress()))
+    if METHODS.get(name).preset.modality not in ("rgb", "any"):
+        with pytest.raises(WeightsError, match="one sees lightness and one colour"):
+            load_backbone(tmp_path / "run")
+        return
+    loaded = load_backbone(tmp_path / "run")
+    expected = backbone_tensors(now.model.backbone)
+    assert loaded.tensors.keys() == expected.keys()
+    assert all(torch.equal(torch.from_numpy(loaded.tensors[key]), value) for key, value in expected.items())
+    assert loaded.card.input == InputSpec()
 
 
 @pytest.mark.parametrize("name", NAMES)
