@@ -132,6 +132,7 @@ class Method:
         source: Paper and code.
         problems: What in a config does not fit together, one sentence each.
         published_as: Its names in `results/published/results.csv`.
+        min_images: That a part of a batch must have: two where images are compared with each other.
         takes: The optional tables of a config that it has a use for: "second_view", "local_view", "jigsaw".
     """
 
@@ -147,6 +148,7 @@ class Method:
     problems: Callable[[PretrainConfig[Any]], list[str]] = _no_problems
     published_as: tuple[str, ...] = ()
     takes: frozenset[str] = frozenset()
+    min_images: int = 1
 
 
 METHODS: Registry[Method] = Registry("method", "pretrain.methods", Method)

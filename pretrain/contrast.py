@@ -245,5 +245,7 @@ def contrast_method(
         preset=preset,
         source=source,
         published_as=published_as,
-        takes=frozenset({"jigsaw"} if preset.jigsaw else ()),
+        takes=frozenset(
+            ({"jigsaw"} if preset.jigsaw else set()) | (set() if preset.memory == "bank" else {"second_view"})
+        ),
     )

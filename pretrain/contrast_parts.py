@@ -92,6 +92,14 @@ def contrast_problems(config: PretrainConfig[Any]) -> list[str]:
             if (view := getattr(config, table)) is not None and view.gray_probability > 0
         ]
         problems += [
+            f'{table}.randaugment.out_of: what changes colours is for one network; "colour_free" with '
+            f'parts.modality = "{parts.modality}", as CMC v2'
+            for table in ("view", "second_view")
+            if (view := getattr(config, table)) is not None
+            and view.randaugment is not None
+            and view.randaugment.out_of == "all"
+        ]
+        problems += [
             f"{table}.gray_probability: of a grey picture, the network that sees colour sees nothing; "
             f'leave it out with parts.modality = "{parts.modality}"'
             for table in grey

@@ -30,7 +30,8 @@ def update_momentum(slow: nn.Module, network: nn.Module, ema_momentum: float) ->
 
     Source:
         He et al. 2020, Momentum Contrast, eq. 2; HobbitLong/PyContrast `learning/contrast_trainer.py`: after
-        the optimiser's step, with the new weights (MoCo's own code: before the keys, with the old ones).
+        the optimiser's step, with the new weights (MoCo's own code: before the next keys, with the same ones,
+        so that only the copy in the last checkpoint differs).
         Differs: one fused operation over all tensors.
     """
     torch._foreach_lerp_(list(slow.parameters()), list(network.parameters()), 1.0 - ema_momentum)

@@ -69,6 +69,12 @@ def build_optimizer(
         trained_later: What names start with that have no gradient at first. They are a group of their own:
             torch's fused SGD takes no group of which some have a momentum and some have none yet.
         fused: One kernel for all tensors, where there is one: SGD and AdamW.
+
+    Source:
+        You et al. 2017, Large Batch Training of Convolutional Networks; lightly `utils/lars.py`.
+        Differs: LARS divides by |g| + decay |p| + 1e-8, as mmselfsup's does; facebookresearch's (Barlow
+        Twins, VICReg, MoCo v3) by |g + decay p|. It keeps the learning rate out of the momentum, as theirs;
+        mmselfsup's has it inside. A tensor whose gradient is exactly zero is not decayed.
     """
     groups: dict[tuple[bool, bool, bool, float], dict[str, Any]] = {}
     for name, value in model.named_parameters():

@@ -97,9 +97,6 @@ class Plan:
         held_out = f", {len(self.val):,} held out for k-NN" if self.val else ""
         parts = config.loop.accumulation_steps
         jigsaw = f", jigsaw of {config.jigsaw.grid**2} patches" if config.jigsaw else ""
-        views = f"{config.parts.num_views} of {config.view.crop_px} px"
-        if config.local_view:
-            views += f" and {config.num_local_views} of {config.local_view.crop_px} px"
         one, more = ("GPU", "GPUs") if accelerator() == "cuda" else ("CPU process", "CPU processes")
         where = f"{devices.total} {more if devices.total > 1 else one}"
         if devices.nodes > 1:
@@ -110,7 +107,7 @@ class Plan:
             f"Method    {self.method.name} v{self.method.version}: {self.method.summary}",
             f"Network   {config.backbone.arch}, {config.backbone.norm} norm; weights "
             f"{self.weights_name(self.options.seeds[0])}",
-            f"Views     {views}: {', '.join(config.view.order)}{jigsaw}",
+            f"Views     {_views_text(config)}{jigsaw}",
             f"Data      {self.train.root}: {len(self.train):,} images, {classes}{held_out}, "
             f"fingerprint {self.train.fingerprint[:12]}",
             f"Training  {config.epochs:,} epochs of {steps:,} steps = {self.num_steps:,} steps of "
@@ -120,7 +117,7 @@ class Plan:
             f"Identity  {self.identity[:12]}",
         ]
         lines += [f"Departs   {line}" for line in self.departures]
-        shuffles = getattr(config.parts, "shuffle_bn", "none")
+        shuffles = getattr(config.parts, "shuffle_bn", None) or "none"
         alone = devices.total == 1 or (devices.per_node == 1 and shuffles == "node")
         if shuffles != "none" and alone and config.backbone.norm == "batch":
             lines.append(
@@ -133,6 +130,17 @@ class Plan:
         if self.val is None and config.monitor.every_epochs:
             lines.append("Note      no held-out images with classes (DIR/val): no k-NN monitor")
         return lines
+
+
+def _views_text(config: PretrainConfig[Any]) -> str:
+    """How many views of which size, and what is done to them."""
+    text = f"{config.parts.num_views} of {config.view.crop_px} px: {', '.join(config.view.order)}"
+    if config.second_view:
+        text += f"; the second: {', '.join(config.second_view.order)}"
+    if config.local_view:
+        local = config.local_view
+        text += f"; and {config.num_local_views} of {local.crop_px} px: {', '.join(local.order)}"
+    return text
 
 
 def make_plan(options: Options) -> Plan:
@@ -152,6 +160,12 @@ def make_plan(options: Options) -> Plan:
         safe_name(options.name, "--name", error=UsageError)
     devices = Devices.here(options.num_devices)
     check_devices(config, devices)
+    images = config.batch_size // (devices.total * config.loop.accumulation_steps)
+    if images < method.min_images:
+        raise ConfigError(
+            f"batch_size {config.batch_size:,} leaves each part {images} image; "
+            f"{method.name.replace('-', '_')} compares images of a part and needs {method.min_images}"
+        )
     train, val = open_data(
         options.data,
         None if options.dry_run else options.out / "index",

@@ -44,23 +44,30 @@ def published_lines(rows: list[PublishedRow]) -> list[str]:
 
 
 def departures(path: Path) -> list[str]:
-    """What stands under "Differs:" in a method's file and in the files that it names there.
+    """What stands under "Differs:" in a method's file and in what it refers to there.
 
     Args:
         path: The file; it is read and not imported.
+
+    Returns:
+        The file's own, then those of the classes and functions that it names beside their files.
     """
     from bench.core.paths import ROOT
 
-    (own,) = _differs(path, first_only=True) or [""]
+    (own,) = _differs(path) or [""]
     named = [ROOT / name for name in re.findall(r"`(pretrain/[a-z_]+\.py)`", own)]
+    names = set(re.findall(r"`([A-Za-z_]+)`", own))
     own = re.sub(r"^see [^.]*(\.py`[^.]*)*\.\s*", "", own)
-    found = [own, *(text for other in named for text in _differs(other, first_only=False))]
+    found = [own, *(text for other in named for text in _differs(other, names))]
     return [text for text in found if text]
 
 
-def _differs(path: Path, *, first_only: bool) -> list[str]:
+def _differs(path: Path, names: set[str] | None = None) -> list[str]:
+    """Of the docstrings of classes and functions of those names; without names, of the file's own."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    texts = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented)]
-    found = [" ".join(text.partition("Differs:")[2].split()) for text in texts if "Differs:" in text]
-    return found[:1] if first_only else [text for text in found if not text.startswith(("none", "see "))]
+    nodes: list[ast.Module | ast.ClassDef | ast.FunctionDef] = [tree]
+    if names is not None:
+        kinds = (ast.ClassDef, ast.FunctionDef)
+        nodes = [node for node in ast.walk(tree) if isinstance(node, kinds) and node.name in names]
+    texts = [ast.get_docstring(node) or "" for node in nodes]
+    return [" ".join(text.partition("Differs:")[2].split()) for text in texts if "Differs:" in text]

@@ -6,8 +6,11 @@ Source:
     lightly's `BarlowTwinsLoss`.
     Differs: the norms before the cross-correlation see the images of all processes, as in the authors' code,
     for which projections are gathered before lightly's loss (its own `gather_distributed`, and mmselfsup,
-    normalise each process by itself). The cosine of norms and biases ends at a thousandth of their start;
-    mmselfsup's at that of the weights.
+    normalise each process by itself). The gradient is that of the whole loss; in both sources it is divided
+    by the number of processes, so that norms and biases, which LARS does not scale, move that many times as
+    far here (8 in the recipe). The cosine of norms and biases ends at a thousandth of their start;
+    mmselfsup's at that of the weights. What is left over of a batch is dropped. LARS: see
+    `build_optimizer` in `pretrain/optim.py`.
 """
 
 from __future__ import annotations
@@ -83,4 +86,5 @@ ENTRY = Method(
     source="facebookresearch/barlowtwins; mmselfsup, barlowtwins 8xb256 300e",
     published_as=("Barlow Twins", "Barlow Twins (mmselfsup)"),
     takes=frozenset({"second_view"}),
+    min_images=2,
 )

@@ -5,8 +5,8 @@ Source:
     16xb256 200e (its linear probe: 71.8), `mmselfsup/models/algorithms/byol.py`. The loss is lightly's
     `NegativeCosineSimilarity`.
     Differs: biases before batch norm, which takes them out again, are left out. After the rise, the cosine
-    falls step by step, as in the paper, and not once an epoch. lightly's LARS keeps the learning rate out of
-    the momentum.
+    falls step by step, as in the paper, and not once an epoch; the rise ends one step later. LARS: see
+    `build_optimizer` in `pretrain/optim.py`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ Its output is no ResNet-50 on RGB: `bench transfer` refuses it.
 Source:
     Tian et al. 2020, Contrastive Multiview Coding; the preset "CMC" of HobbitLong/PyContrast
     `pycontrast/options/base_options.py`, augmentation C of `datasets/util.py`, on Y and DbDr.
-    Differs: see `pretrain/contrast.py` and `pretrain/bank.py`.
+    Differs: see `Contrast` in `pretrain/contrast.py`, `MemoryBank` and `draw_negatives` in
+    `pretrain/bank.py`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Its output is no ResNet-50 on RGB: `bench transfer` refuses it.
 Source:
     The preset "CMCv2" of HobbitLong/PyContrast `pycontrast/options/base_options.py`, augmentation E of
     `datasets/util.py`, on Y and DbDr; after Tian et al. 2020, Contrastive Multiview Coding.
-    Differs: see `pretrain/contrast.py`. No result and no schedule of it are published; the config takes the
-    cosine that goes with the other presets of its time, MoCov2 and InfoMin.
+    Differs: see `Contrast` and `QueueContrast` in `pretrain/contrast.py`. No result and no schedule of it are
+    published; the config takes the cosine that goes with the other presets of its time, MoCov2 and InfoMin.
 """
 
 from __future__ import annotations

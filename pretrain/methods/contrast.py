@@ -5,8 +5,8 @@ jigsaw branch the view, in the batch.
 
 Source:
     The option "Customize" of HobbitLong/PyContrast `pycontrast/options/base_options.py`.
-    Differs: see `pretrain/contrast.py`. Negatives out of the batch are no option there. No result is
-    published.
+    Differs: see `Contrast` in `pretrain/contrast.py`. Negatives out of the batch are no option there. No
+    result is published.
 """
 
 from __future__ import annotations
@@ -27,4 +27,5 @@ ENTRY = Method(
     source="PyContrast, option Customize",
     problems=contrast_problems,
     takes=frozenset({"second_view", "jigsaw"}),
+    min_images=2,
 )

@@ -4,9 +4,8 @@ Source:
     Wang et al. 2021, Dense Contrastive Learning for Self-Supervised Visual Pre-Training; WXinlong/DenseCL
     `configs/selfsup/densecl/densecl_imagenet_200ep.py`, `openselfsup/models/densecl.py` and `necks.py`
     (linear probe of open-mmlab/mmselfsup's run: 63.5). lightly has no DenseCL loss; this one is ours.
-    Differs: the momentum update comes after the optimiser's, with the new weights, and the keys enter the
-    queues in shuffled order, as in `pretrain/contrast.py`. The cosine falls step by step and not once an
-    epoch.
+    Differs: keys enter the queues in the order in which they were computed, shuffled. The cosine falls step
+    by step and not once an epoch.
 """
 
 from __future__ import annotations
@@ -56,6 +55,10 @@ class _Encoder(nn.Module):
         dim, length = feature_dim(config.backbone), config.parts.projection_dim
         self.backbone = build_backbone(config.backbone)
         self.head = Projection("mlp", dim, length)
+        for layer in self.head.modules():
+            if isinstance(layer, nn.Linear):  # as published; convolutions start as torch's do
+                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
         self.dense_head = nn.Sequential(
             nn.Conv2d(dim, dim, 1), nn.ReLU(inplace=True), nn.Conv2d(dim, length, 1)
         )
@@ -157,10 +160,14 @@ def _build(config: PretrainConfig[Any], _sizes: Sizes) -> MethodModel:
 
 
 def _problems(config: PretrainConfig[Any]) -> list[str]:
-    size = config.parts.queue_size
+    size, problems = config.parts.queue_size, []
     if config.batch_size > size:
-        return [f"batch_size {config.batch_size:,} does not fit into parts.queue_size {size:,}"]
-    return []
+        problems.append(f"batch_size {config.batch_size:,} does not fit into parts.queue_size {size:,}")
+    if config.loop.compile:
+        problems.append(
+            "loop.compile: the stages of the backbone are called one by one, which is not compiled"
+        )
+    return problems
 
 
 ENTRY = Method(
@@ -177,4 +184,5 @@ ENTRY = Method(
     source="WXinlong/DenseCL, ImageNet 200 epochs",
     problems=_problems,
     published_as=("DenseCL", "DenseCL (mmselfsup)"),
+    takes=frozenset({"second_view"}),
 )

@@ -7,7 +7,7 @@ Source:
     README ("ResNet-50" command, 100 epochs at batch 512) and `main_dino.py`. The published linear probe,
     75.3, is of a longer run with another recipe; lightly's 100 epochs: 68.2. Head and loss are lightly's
     `DINOProjectionHead` and `DINOLoss`.
-    Differs: in each part of a batch that is taken in parts, the centre moves.
+    Differs: the rise ends one step later. In each part of a batch that is taken in parts, the centre moves.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pretrain.backbones.resnet import build_backbone, feature_dim
 from pretrain.config import MethodParts, PretrainConfig
 from pretrain.data.loader import Batch
 from pretrain.distributed import Place
-from pretrain.heads import Projector, norms_as_in_backbone
+from pretrain.heads import Projector, norms_as_in_backbone, unit_length
 from pretrain.losses import without_autocast
 from pretrain.momentum import cosine_momentum, momentum_copy, update_momentum
 from pretrain.multi_crop import encode_crops
@@ -56,23 +56,30 @@ class DINOParts(MethodParts):
     ema_momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-def _head(config: PretrainConfig[DINOParts]) -> nn.Module:
-    parts = config.parts
-    with warnings.catch_warnings():
-        # lightly takes an older form of weight norm, which keeps the product beside the weights and cannot
-        # be copied; it is replaced below.
-        warnings.simplefilter("ignore", FutureWarning)
-        head = DINOProjectionHead(
-            feature_dim(config.backbone),
-            parts.hidden_dim,
-            parts.bottleneck_dim,
-            parts.num_prototypes,
-            batch_norm=parts.head_norm,
-        )
-    nn.utils.remove_weight_norm(head.last_layer)
-    nn.utils.parametrizations.weight_norm(head.last_layer)
-    head.last_layer.parametrizations.weight.original0.requires_grad_(False).fill_(1.0)
-    return norms_as_in_backbone(head, config.backbone)
+class _Head(DINOProjectionHead):  # type: ignore[misc]  # lightly has no types here
+    """lightly's head with torch's newer weight norm, and a last layer that is never in half precision."""
+
+    def __init__(self, dim: int, parts: DINOParts) -> None:
+        with warnings.catch_warnings():
+            # The older weight norm keeps the product beside the weights and cannot be copied.
+            warnings.simplefilter("ignore", FutureWarning)
+            super().__init__(
+                dim,
+                parts.hidden_dim,
+                parts.bottleneck_dim,
+                parts.num_prototypes,
+                batch_norm=parts.head_norm,
+            )
+        # As the authors: torch's own start under a length of 1 that is not trained.
+        layer = nn.Linear(parts.bottleneck_dim, parts.num_prototypes, bias=False)
+        self.last_layer = nn.utils.parametrizations.weight_norm(layer)
+        self.last_layer.parametrizations.weight.original0.requires_grad_(False).fill_(1.0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [batch, dim] to the cosines with all prototypes, [batch, prototypes]."""
+        # Of half precision's cosines, divided by a temperature of .04, little would be left.
+        cosines: Tensor = without_autocast(self.last_layer, unit_length(self.layers(features)))
+        return cosines
 
 
 class DINO(MethodModel):
@@ -89,7 +96,8 @@ class DINO(MethodModel):
     def __init__(self, config: PretrainConfig[DINOParts], sizes: Sizes) -> None:
         super().__init__()
         self.parts = parts = config.parts
-        self.student = Projector(build_backbone(config.backbone), _head(config))
+        head = norms_as_in_backbone(_Head(feature_dim(config.backbone), parts), config.backbone)
+        self.student = Projector(build_backbone(config.backbone), head)
         self.teacher = momentum_copy(self.student)
         self.criterion = DINOLoss(
             output_dim=parts.num_prototypes,
@@ -138,6 +146,14 @@ def _build(config: PretrainConfig[Any], sizes: Sizes) -> MethodModel:
     return DINO(config, sizes)
 
 
+def _problems(config: PretrainConfig[Any]) -> list[str]:
+    if config.parts.frozen_head_epochs >= config.epochs:
+        return [
+            f"parts.frozen_head_epochs {config.parts.frozen_head_epochs}: the last layer is never trained"
+        ]
+    return []
+
+
 ENTRY = Method(
     name="dino",
     version=1,
@@ -156,6 +172,7 @@ ENTRY = Method(
         encoder="momentum copy",
     ),
     source="facebookresearch/dino, README, ResNet-50",
+    problems=_problems,
     published_as=("DINO", "DINO (lightly)"),
     takes=frozenset({"second_view", "local_view"}),
 )

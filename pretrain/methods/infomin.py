@@ -7,7 +7,7 @@ Source:
     Tian et al. 2020, What Makes for Good Views for Contrastive Learning?, sections 4.2 and 5 ("InfoMin Aug");
     the preset "InfoMin" of HobbitLong/PyContrast `pycontrast/options/base_options.py`, augmentation D and the
     jigsaw transform of `datasets/util.py`.
-    Differs: see `pretrain/contrast.py`.
+    Differs: see `Contrast` and `QueueContrast` in `pretrain/contrast.py`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Source:
     Wu et al. 2018, Unsupervised Feature Learning via Non-Parametric Instance Discrimination; the preset
     "InsDis" of HobbitLong/PyContrast `pycontrast/options/base_options.py`, augmentation A of
     `datasets/util.py`.
-    Differs: see `pretrain/contrast.py` and `pretrain/bank.py`. From the paper: a softmax over the negatives
-    that are drawn, where it estimates the whole one by NCE, with 4,096 of them.
+    Differs: see `Contrast` in `pretrain/contrast.py`, `MemoryBank` and `draw_negatives` in
+    `pretrain/bank.py`. From the paper: a softmax over the negatives that are drawn, where it estimates the
+    whole one by NCE, with 4,096 of them.
 """
 
 from __future__ import annotations

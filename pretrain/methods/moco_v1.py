@@ -3,8 +3,8 @@
 Source:
     He et al. 2020, Momentum Contrast for Unsupervised Visual Representation Learning; the preset "MoCo" of
     HobbitLong/PyContrast `pycontrast/options/base_options.py`, augmentation A of `datasets/util.py`.
-    Differs: see `pretrain/contrast.py`. From facebookresearch/moco: the order of the augmentations, shuffling
-    within a node, and the momentum update after the optimiser's.
+    Differs: see `Contrast` and `QueueContrast` in `pretrain/contrast.py`. From facebookresearch/moco: the
+    order of the augmentations, and shuffling within a node.
 """
 
 from __future__ import annotations

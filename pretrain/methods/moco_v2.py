@@ -3,9 +3,8 @@
 Source:
     Chen et al. 2020, Improved Baselines with Momentum Contrastive Learning; the preset "MoCov2" of
     HobbitLong/PyContrast `pycontrast/options/base_options.py`, augmentation B of `datasets/util.py`.
-    Differs: see `pretrain/contrast.py`. From facebookresearch/moco: the order of the augmentations, shuffling
-    within a node, the momentum update after the optimiser's, and a cosine by epochs that ends at a
-    thousandth.
+    Differs: see `Contrast` and `QueueContrast` in `pretrain/contrast.py`. From facebookresearch/moco: the
+    order of the augmentations, shuffling within a node, and a cosine by epochs that ends at a thousandth.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 Source:
     Chen et al. 2021, An Empirical Study of Training Self-Supervised Vision Transformers; facebookresearch/
     moco-v3 `moco/builder.py`, `main_moco.py` and `CONFIG.md` (ResNet-50, 100 epochs; its linear probe: 68.9).
-    Differs: none but lightly's LARS, which adds 1e-8 to its denominator and leaves a tensor undecayed whose
-    gradient is exactly zero.
+    Differs: none but LARS: see `build_optimizer` in `pretrain/optim.py`.
 """
 
 from __future__ import annotations
@@ -105,4 +104,5 @@ ENTRY = Method(
     source="facebookresearch/moco-v3, CONFIG.md",
     published_as=("MoCo v3", "MoCo v3 (mmselfsup)"),
     takes=frozenset({"second_view"}),
+    min_images=2,
 )

@@ -6,12 +6,11 @@ Source:
     epochs). PyContrast has no SimCLR. Loss and projector are lightly's `NTXentLoss` and
     `SimCLRProjectionHead`.
     Differs: of several processes, the gradient is that of the whole loss. In mmselfsup each passes back the
-    gradient of its own images alone, and the mean over processes divides it by their number; LARS undoes
-    that for weights, not for norms and biases, which move that many times as far here. lightly's LARS keeps
-    the learning rate out of the momentum, decays and scales no norm (mmselfsup's pattern misses those of the
-    shortcuts), adds 1e-8 to its denominator, and leaves a tensor whose gradient is exactly zero
-    undecayed. The rise ends one step later; the cosine falls step by step, as in the paper, not once an
-    epoch; blur is Pillow's, as in mmselfsup (the paper: a Gaussian of a tenth of the side).
+    gradient of its own images alone, and the mean over processes divides it by their number; LARS undoes that
+    for weights, not for norms and biases, which move that many times as far here. No norm is decayed or
+    scaled (mmselfsup's pattern misses those of the shortcuts). LARS: see `build_optimizer` in
+    `pretrain/optim.py`. The rise ends one step later; the cosine falls step by step, as in the paper, not
+    once an epoch; blur is Pillow's, as in mmselfsup (the paper: a Gaussian of a tenth of the side).
 """
 
 from __future__ import annotations
@@ -91,5 +90,6 @@ ENTRY = Method(
         modality="rgb", jigsaw=False, memory="batch", augmentation="SimCLR", head="mlp", temperature=0.1
     ),
     source="mmselfsup, simclr 8xb32 200e",
+    min_images=2,
     published_as=("SimCLR", "SimCLR (bs256) (mmselfsup)", "SimCLR (SimSiam repro+)"),
 )

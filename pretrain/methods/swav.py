@@ -6,7 +6,8 @@ Source:
     Projector, prototypes and loss are lightly's `SwaVProjectionHead`, `SwaVPrototypes` and `SwaVLoss`.
     Differs: images are divided by ImageNet's deviation, .229 in the first channel, not .228. The queue
     counts as full after as many images as it holds; there, when its last row is not zero, the same. The
-    projector's first layer has no bias, which batch norm takes out again.
+    projector's first layer has no bias, which batch norm takes out again. Blur is Pillow's, as in the newer
+    `src/multicropdataset.py`; an older one has OpenCV's, of 23 taps.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lightly.models.modules.heads import SwaVProjectionHead, SwaVPrototypes
 from pydantic import Field
 from torch import Tensor, nn
 
+from bench.core.errors import ConfigError
 from pretrain.api import Method, MethodModel, Preset, Sizes
 from pretrain.backbones.resnet import build_backbone, feature_dim
 from pretrain.config import MethodParts, PretrainConfig
@@ -47,7 +49,7 @@ class SwAVParts(MethodParts):
     projection_dim: Annotated[int, Field(ge=2, le=65_536)]
     num_prototypes: Annotated[int, Field(ge=2, le=1_048_576)]
     temperature: Annotated[float, Field(gt=0.0, le=100.0)]
-    sinkhorn_epsilon: Annotated[float, Field(ge=0.01, le=100.0)]
+    sinkhorn_epsilon: Annotated[float, Field(ge=0.0125, le=100.0)]
     sinkhorn_iterations: Annotated[int, Field(ge=1, le=1000)]
     frozen_prototype_steps: Annotated[int, Field(ge=0, le=100_000_000)]
     queue_size: Annotated[int, Field(ge=0, le=16_777_216)]
@@ -96,6 +98,10 @@ class SwAV(MethodModel):
     def forward(self, batch: Batch, place: Place) -> tuple[Tensor, dict[str, Tensor]]:
         """The cross entropy of assignments, over each whole view and every other one."""
         self._step, whole = place.step, self.parts.num_views
+        if self.parts.queue_size % self.world.size:
+            raise ConfigError(
+                f"parts.queue_size {self.parts.queue_size:,} does not divide by {self.world.size} processes"
+            )
         crops = encode_crops(self.network, self.head, [self.normalise(view) for view in batch.views])
         projections = [unit_length(crop) for crop in crops]
         self._new.append([self.world.gather(values) for values in projections[:whole]])
@@ -141,14 +147,24 @@ class SwAV(MethodModel):
 
 
 def _build(config: PretrainConfig[Any], sizes: Sizes) -> MethodModel:
+    frozen, steps = config.parts.frozen_prototype_steps, sizes.num_steps(config)
+    if frozen >= steps:
+        raise ConfigError(
+            f"parts.frozen_prototype_steps {frozen:,}: of {steps:,} steps, prototypes are trained in none"
+        )
     return SwAV(config, sizes)
 
 
 def _problems(config: PretrainConfig[Any]) -> list[str]:
-    size = config.parts.queue_size
+    size, start, problems = config.parts.queue_size, config.parts.queue_start_epoch, []
     if 0 < size < config.batch_size:
-        return [f"batch_size {config.batch_size:,} does not fit into parts.queue_size {size:,}"]
-    return []
+        problems.append(f"batch_size {config.batch_size:,} does not fit into parts.queue_size {size:,}")
+    if size and start >= config.epochs:
+        problems.append(
+            f"parts.queue_start_epoch {start} never comes in {config.epochs} epochs; "
+            "give parts.queue_size 0 for no queue"
+        )
+    return problems
 
 
 ENTRY = Method(

@@ -3,7 +3,8 @@
 Source:
     Bardes et al. 2022, VICReg; facebookresearch/vicreg `main_vicreg.py` and README (its linear probe: 73.2
     after 1,000 epochs at batch 2,048). The loss is lightly's `VICRegLoss`.
-    Differs: biases before batch norm, which takes them out again, are left out.
+    Differs: biases before batch norm, which takes them out again, are left out. What is left over of a batch
+    is dropped. LARS: see `build_optimizer` in `pretrain/optim.py`.
 """
 
 from __future__ import annotations
@@ -87,4 +88,5 @@ ENTRY = Method(
     source="facebookresearch/vicreg",
     published_as=("VICReg", "VICReg (lightly)"),
     takes=frozenset({"second_view"}),
+    min_images=2,
 )

@@ -155,6 +155,28 @@ def test_the_first_loss_in_float32_is_that_of_float64(name: str, images: Path) -
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.usefixtures("_narrow")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_under_bf16_is_float32_and_near(name: str, images: Path) -> None:
+    job = job_of(images, name)
+    now = toy.prepare(job)
+    ((batch,),) = toy.batches(job, now, 0, 1)
+    exact = copy.deepcopy(now.model)(batch, Place(0, 0))[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, scalars = now.model(batch, Place(0, 0))
+    assert {value.dtype for value in (loss, *scalars.values())} == {torch.float32}
+    assert float(loss.detach()) == pytest.approx(float(exact.detach()), rel=0.2, abs=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_treated_apart_is_there(name: str, images: Path) -> None:
+    """Names of parameters with a rate or a beginning of their own."""
+    now = toy.prepare(job_of(images, name))
+    names = [label for label, value in now.model.named_parameters() if value.requires_grad]
+    for start in (*now.model.fixed_rate, *now.model.trained_later):
+        assert [label for label in names if label.startswith(start)], start
+
+
 def tensors(now: Training) -> dict[str, Tensor]:
     return room._to_checkpoint(now, Progress()).tensors
 

@@ -292,7 +292,12 @@ def hidden_tensors(model: nn.Module) -> list[str]:
         for key, value in vars(module).items():
             if key in ("_parameters", "_buffers", "_modules"):
                 continue
-            inner = list(value.values()) if isinstance(value, dict) else value
-            items = inner if isinstance(inner, list | tuple | set) else [inner]
-            found += [f"{place}.{key}" for item in items if isinstance(item, Tensor) and item.numel()]
+            found += [f"{place}.{key}"] * _count_tensors(value)
     return found
+
+
+def _count_tensors(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return int(value.numel() > 0)
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return sum(map(_count_tensors, inner)) if isinstance(inner, list | tuple | set) else 0

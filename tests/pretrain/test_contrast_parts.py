@@ -126,8 +126,9 @@ def test_a_bank_has_the_other_view_in_it() -> None:
 
 def test_a_grey_view_is_refused_where_a_network_sees_colour_alone() -> None:
     for view in ("A", "B", "D"):
-        (problem,) = METHODS.get("contrast").problems(config_of(modality="y_dbdr", view=view))
+        *others, problem = METHODS.get("contrast").problems(config_of(modality="y_dbdr", view=view))
         assert "gray_probability" in problem and "sees nothing" in problem
+        assert len(others) == (view == "D") and all("colour_free" in other for other in others)
 
 
 @pytest.mark.parametrize(
