@@ -33,6 +33,7 @@ from torch.nn import functional
 from pretrain.api import Method, MethodModel, Preset
 from pretrain.backbones.resnet import build_backbone
 from pretrain.config import MethodParts
+from pretrain.losses import without_autocast
 
 
 class ToyParts(MethodParts):
@@ -54,9 +55,12 @@ class Toy(MethodModel):
     def backbone(self):
         return self.network
 
+    def loss_of(self, first, second):
+        return self.weight * first.mean().square() - functional.cosine_similarity(first, second).mean()
+
     def forward(self, batch, place):
         first, second = (self.network(self.normalise(view)) for view in batch.views)
-        loss = -functional.cosine_similarity(first, second).mean() + self.weight * first.mean().square()
+        loss = without_autocast(self.loss_of, first, second)
         return loss, {"loss": loss.detach()}
 
 
