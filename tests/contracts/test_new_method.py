@@ -154,9 +154,10 @@ def test_it_is_listed_and_the_others_are_what_they_were(project: Path) -> None:
 def test_it_passes_the_contract_tests_without_one_of_its_own(project: Path) -> None:
     text = call(
         project,
-        *("-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", "-m", "not slow"),
+        *("-m", "pytest", "-o", "addopts=", "-q", "-p", "no:cacheprovider", "-m", "not slow"),
         *("tests/contracts/test_methods.py", "-k", "toy"),
         UPDATE_GOLDEN="1",
+        PYTEST_ADDOPTS="",
     )
     assert "passed" in text and "failed" not in text
 
