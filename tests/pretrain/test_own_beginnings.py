@@ -77,7 +77,7 @@ def test_what_is_trained_later_stands_still_until_then(
 def test_dinos_prototypes_start_as_a_plain_layer_and_are_fed_with_length_one(images: Path) -> None:
     _, now = prepared(images, "dino")
     layer: Any = now.model.get_submodule("student.head.last_layer")
-    rows, length = layer.parametrizations.weight.original1, layer.in_features
+    rows, length = layer.parametrizations.weight.original1.detach(), layer.in_features
     assert float(rows.abs().max()) <= length**-0.5
     assert float(rows.std()) == pytest.approx((3 * length) ** -0.5, rel=0.2)
     torch.testing.assert_close(layer.weight.norm(dim=1), torch.ones(layer.out_features))
