@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pretrain.api import Method, MethodModel, Preset, Sizes
 from pretrain.bank import MemoryBank, bank_nce, draw_negatives
 from pretrain.config import PretrainConfig
-from pretrain.contrast_parts import ContrastParts, contrast_problems
+from pretrain.contrast_parts import ContrastParts, contrast_problems, given
 from pretrain.data.loader import Batch
 from pretrain.distributed import Place, shuffled_keys
 from pretrain.encoder import Encoder
@@ -25,7 +25,7 @@ from pretrain.momentum import momentum_copy, update_momentum
 from pretrain.queue import KeyQueue
 
 Compare = Callable[[Tensor, int], Tensor]
-"""Projections [batch, dim] of one branch, and the branch whose they must find, to their loss, []."""
+"""Projections [batch, dim] of one branch, and the branch that they must find, to their loss, []."""
 
 
 class Contrast(MethodModel):
@@ -105,7 +105,7 @@ class QueueContrast(Contrast):
     def __init__(self, config: PretrainConfig[ContrastParts]) -> None:
         super().__init__(config)
         self.key = momentum_copy(self.query)
-        size = config.parts.queue_size or 0
+        size = given(config.parts.queue_size)
         self.queues = nn.ModuleList(
             KeyQueue(size, config.parts.projection_dim) for _ in range(self.query.branches)
         )
@@ -117,7 +117,7 @@ class QueueContrast(Contrast):
             lambda images: self.key(self.normalise(images)),
             batch.views[1],
             self.world,
-            self.parts.shuffle_bn or "none",
+            given(self.parts.shuffle_bn),
             place,
         )
         self._new_keys.append(all_keys)
@@ -130,7 +130,7 @@ class QueueContrast(Contrast):
 
     def after_step(self) -> None:
         """Momentum update with the new weights; the keys of this batch go to the queue."""
-        update_momentum(self.key, self.query, self.parts.ema_momentum or 0.0)
+        update_momentum(self.key, self.query, given(self.parts.ema_momentum))
         keys = torch.cat(self._new_keys)
         for branch, queue in enumerate(self.queues):
             queue.enqueue(keys[:, branch])  # type: ignore[operator]
@@ -157,7 +157,7 @@ class BankContrast(Contrast):
         """The entries of the images and of what is drawn for them."""
         parts, entries = self.parts, self.bank.entries
         negatives = draw_negatives(
-            batch.index, entries.shape[1], parts.num_negatives or 0, parts.negatives_draw or "each", place
+            batch.index, entries.shape[1], given(parts.num_negatives), given(parts.negatives_draw), place
         )
 
         def compare(query: Tensor, branch: int) -> Tensor:
@@ -172,7 +172,7 @@ class BankContrast(Contrast):
     def after_step(self) -> None:
         """The entries of this batch are mixed with its projections."""
         for index, projections in self._new:
-            self.bank.update(index, projections, self.parts.bank_momentum or 0.0)
+            self.bank.update(index, projections, given(self.parts.bank_momentum))
         self._new.clear()
 
 
@@ -233,6 +233,9 @@ def contrast_method(
         ]
         return wrong + contrast_problems(config)
 
+    takes = set() if preset.memory == "bank" else {"second_view"}
+    if preset.jigsaw:
+        takes.add("jigsaw")
     return Method(
         name=name,
         version=1,
@@ -245,7 +248,5 @@ def contrast_method(
         preset=preset,
         source=source,
         published_as=published_as,
-        takes=frozenset(
-            ({"jigsaw"} if preset.jigsaw else set()) | (set() if preset.memory == "bank" else {"second_view"})
-        ),
+        takes=frozenset(takes),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from bench.images.view_config import ViewConfig
 from pretrain.bank import NegativesDraw
 from pretrain.config import MethodParts, PretrainConfig
 from pretrain.distributed import Shuffle
@@ -17,6 +18,16 @@ _OF_MEMORY = {
     "bank": ("num_negatives", "bank_momentum", "negatives_draw"),
     "batch": (),
 }
+
+
+Value = TypeVar("Value")
+
+
+def given(value: Value | None) -> Value:
+    """A part that belongs to the memory, and so is there: `ContrastParts` refuses a config without it."""
+    if value is None:
+        raise TypeError("a part of another memory")
+    return value
 
 
 class ContrastParts(MethodParts):
@@ -60,9 +71,9 @@ class ContrastParts(MethodParts):
     @property
     def num_candidates(self) -> int | None:
         """Among how many the positive is to be found; None where it depends on the batch."""
-        if self.memory == "queue":
-            return 1 + (self.queue_size or 0)
-        return 1 + (self.num_negatives or 0) if self.memory == "bank" else None
+        if self.memory == "batch":
+            return None
+        return 1 + given(self.queue_size if self.memory == "queue" else self.num_negatives)
 
     @model_validator(mode="after")
     def _goes_with_its_memory(self) -> ContrastParts:
@@ -85,23 +96,20 @@ def contrast_problems(config: PretrainConfig[Any]) -> list[str]:
         problems.append(
             f"batch_size {config.batch_size:,} does not fit into parts.queue_size {parts.queue_size:,}"
         )
-    if num_branches(parts.modality) == 2:
-        grey = [
-            table
-            for table in ("view", "second_view")
-            if (view := getattr(config, table)) is not None and view.gray_probability > 0
-        ]
-        problems += [
-            f'{table}.randaugment.out_of: what changes colours is for one network; "colour_free" with '
-            f'parts.modality = "{parts.modality}", as CMC v2'
-            for table in ("view", "second_view")
-            if (view := getattr(config, table)) is not None
-            and view.randaugment is not None
-            and view.randaugment.out_of == "all"
-        ]
-        problems += [
-            f"{table}.gray_probability: of a grey picture, the network that sees colour sees nothing; "
-            f'leave it out with parts.modality = "{parts.modality}"'
-            for table in grey
-        ]
+    if num_branches(parts.modality) == 1:
+        return problems
+    for table in ("view", "second_view"):
+        view: ViewConfig | None = getattr(config, table)
+        if view is None:
+            continue
+        if view.randaugment is not None and view.randaugment.out_of == "all":
+            problems.append(
+                f'{table}.randaugment.out_of: what changes colours is for one network; "colour_free" with '
+                f'parts.modality = "{parts.modality}", as CMC v2'
+            )
+        if view.gray_probability > 0:
+            problems.append(
+                f"{table}.gray_probability: of a grey picture, the network that sees colour sees nothing; "
+                f'leave it out with parts.modality = "{parts.modality}"'
+            )
     return problems

@@ -90,8 +90,8 @@ def norms_as_in_backbone(head: nn.Module, config: BackboneConfig) -> nn.Module:
 def mlp(dims: Sequence[int], *, last_norm: bool = False) -> nn.Module:
     """Linear layers without biases, batch norm and a ReLU between them.
 
-    From [batch, dims[0]] to [batch, dims[-1]]. For the methods of which
-    lightly's own head departs from the published code in a bias or a scale.
+    From [batch, dims[0]] to [batch, dims[-1]]. For the methods of which lightly's own head departs from the
+    published code in a bias or a scale.
 
     Args:
         dims: Of the input, of what lies between, of the output.

@@ -147,9 +147,10 @@ def _build(config: PretrainConfig[Any], sizes: Sizes) -> MethodModel:
 
 
 def _problems(config: PretrainConfig[Any]) -> list[str]:
-    if config.parts.frozen_head_epochs >= config.epochs:
+    frozen = config.parts.frozen_head_epochs
+    if frozen >= config.epochs:
         return [
-            f"parts.frozen_head_epochs {config.parts.frozen_head_epochs}: the last layer is never trained"
+            f"parts.frozen_head_epochs {frozen}: the last layer is never trained in {config.epochs} epochs"
         ]
     return []
 

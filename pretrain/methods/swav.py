@@ -4,8 +4,8 @@ Source:
     Caron et al. 2020, Unsupervised Learning of Visual Features by Contrasting Cluster Assignments;
     facebookresearch/swav `main_swav.py` and `scripts/swav_200ep_bs256_pretrain.sh` (its linear probe: 72.7).
     Projector, prototypes and loss are lightly's `SwaVProjectionHead`, `SwaVPrototypes` and `SwaVLoss`.
-    Differs: images are divided by ImageNet's deviation, .229 in the first channel, not .228. The queue
-    counts as full after as many images as it holds; there, when its last row is not zero, the same. The
+    Differs: images are divided by ImageNet's deviation, .229 in the first channel, not .228. The queue counts
+    as full after as many images as it holds; there, when its last row is not zero, which is the same. The
     projector's first layer has no bias, which batch norm takes out again. Blur is Pillow's, as in the newer
     `src/multicropdataset.py`; an older one has OpenCV's, of 23 taps.
 """
@@ -104,7 +104,8 @@ class SwAV(MethodModel):
             )
         crops = encode_crops(self.network, self.head, [self.normalise(view) for view in batch.views])
         projections = [unit_length(crop) for crop in crops]
-        self._new.append([self.world.gather(values) for values in projections[:whole]])
+        if self.queues:
+            self._new.append([self.world.gather(values) for values in projections[:whole]])
         scores = [without_autocast(self.prototypes, values) for values in projections]
         loss: Tensor = self._swapped(scores[:whole], scores[whole:], self._remembered())
         return loss, {"loss": loss.detach()}
@@ -141,7 +142,7 @@ class SwAV(MethodModel):
         self.prototypes.normalize()
         if self._step >= self.queue_start:
             for part in self._new:
-                for queue, values in zip(self.queues, part, strict=False):
+                for queue, values in zip(self.queues, part, strict=True):
                     queue.enqueue(values)  # type: ignore[operator]
         self._new.clear()
 

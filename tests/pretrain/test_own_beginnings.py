@@ -119,3 +119,11 @@ def test_a_queue_of_prototypes_divides_by_the_processes(images: Path) -> None:
     ((batch,),) = batches(job, now, 0, 1)
     with pytest.raises(ConfigError, match="does not divide by 2 processes"):
         now.model(batch, Place(0, 0))
+
+
+def test_without_a_queue_nothing_is_remembered(images: Path) -> None:
+    job, now = prepared(images, "swav", "parts.queue_size=0", "parts.frozen_prototype_steps=0")
+    for number, parts in enumerate(batches(job, now, 0, 2)):
+        assert torch.isfinite(step(now, parts, number)["loss"])
+    assert not [name for name in now.model.state_dict() if "queue" in name]
+    assert now.model._new == []
