@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.core.registry import Registry
 from pretrain.config import MethodParts, PretrainConfig
-from pretrain.data.loader import Batch
+from pretrain.data.batch import Batch
 from pretrain.distributed import Place, World
 from pretrain.modality import Modality, feed
 

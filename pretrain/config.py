@@ -35,6 +35,8 @@ class LoopConfig(Section):
         channels_last: Memory order of images and filters; faster on most devices.
         compile: torch.compile of the backbones; the first steps take minutes.
         accumulation_steps: Parts in which each process takes its share of a batch; batch norm sees a part.
+        views: `batched` makes them with the operations of `pretrain.views`, on a GPU where there is one;
+            `pillow` one by one with Pillow, the reference: the same pixels, slower.
         num_workers: Processes that read images, for each device; None for the cores at hand, at most 16, and
             one on a CPU.
         checkpoint_minutes: A checkpoint at least so often, besides the one after each epoch.
@@ -45,6 +47,7 @@ class LoopConfig(Section):
     channels_last: bool
     compile: bool
     accumulation_steps: Annotated[int, Field(ge=1, le=4096)]
+    views: Literal["batched", "pillow"] = "batched"
     num_workers: int | None = not_in_identity(None, ge=0, le=256)
     checkpoint_minutes: float = not_in_identity(15.0, gt=0.0, le=1440.0)
     log_steps: int = not_in_identity(50, ge=1, le=100_000)

@@ -17,7 +17,7 @@ from pretrain.api import Method, MethodModel, Preset, Sizes
 from pretrain.bank import MemoryBank, bank_nce, draw_negatives
 from pretrain.config import PretrainConfig
 from pretrain.contrast_parts import ContrastParts, contrast_problems, given
-from pretrain.data.loader import Batch
+from pretrain.data.batch import Batch
 from pretrain.distributed import Place, shuffled_keys
 from pretrain.encoder import Encoder
 from pretrain.losses import info_nce, mutual_information, without_autocast

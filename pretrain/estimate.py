@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +16,20 @@ from bench.core.checkpoint import KEEP
 from bench.core.log import quiet_fabric
 from bench.core.processes import out_of_memory, threads_of_a_process
 from pretrain.api import Sizes
-from pretrain.data.loader import Batch
-from pretrain.devices import make_fabric
+from pretrain.data.batch import Batch
+from pretrain.data.device_feed import DeviceFeed
+from pretrain.devices import accelerator, make_fabric
 from pretrain.distributed import Place
 from pretrain.plan import Plan
 from pretrain.run import Wrapped, wrap
-from pretrain.samples import Views
+from pretrain.samples import Views, make_views
 
 CPU_IMAGES = 8
 """A step that is timed on a CPU has at most so many images, and its time is scaled."""
 TIMED_IMAGES = 6
 _LOG_BYTES_A_ROW = 200
+_IMAGE_SIZE = (500, 375)
+"""Width and height in pixels that views of random images are drawn for; ImageNet's most frequent one."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def estimate(plan: Plan) -> Estimate:
         sizes = Sizes(len(plan.train), len(plan.train.classes or ()))
         wrapped = wrap(fabric, plan.method.build(config, sizes), config)
         try:
-            part_seconds = _time_step(wrapped, _random_batch(plan, timed)) * images / timed
+            make = make_views(config, 0, fabric.device)
+            part_seconds = _time_step(wrapped, random_sent(make, fabric.device, timed)) * images / timed
         except torch.OutOfMemoryError as error:
             raise out_of_memory(str(error)) from error
     disk_bytes = _disk_bytes(plan, wrapped)
@@ -92,38 +97,43 @@ def estimate(plan: Plan) -> Estimate:
     )
 
 
-def _random_batch(plan: Plan, images: int) -> Batch:
+def random_sent(make: Views, device: torch.device, images: int) -> Callable[[], Batch]:
+    """A batch of random pixels, brought to the device each time that it is asked for, as in a run."""
     draw = torch.Generator().manual_seed(0)
 
     def pixels(*shape: int) -> Tensor:
-        return torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
+        made = torch.randint(0, 256, (images, *shape, 3), generator=draw, dtype=torch.uint8)
+        return made.movedim(-1, -3)
 
-    jigsaw = plan.config.jigsaw
-    return Batch(
-        views=tuple(pixels(images, 3, view.crop_px, view.crop_px) for view in plan.config.views),
-        patches=pixels(images, jigsaw.grid**2, 3, jigsaw.patch_px, jigsaw.patch_px) if jigsaw else None,
+    batch = Batch(
+        views=tuple(pixels(*size) for size in make.shapes.views),
+        patches=pixels(*make.shapes.patches) if make.shapes.patches else None,
         labels=torch.zeros(images, dtype=torch.int64),
         index=torch.arange(images),
     )
+    left = [make.draw(_IMAGE_SIZE, row, 0) for row in range(images)] if make.way == "crops" else []
+    feed = DeviceFeed(device, make.views)
+    return lambda: feed.receive([feed.send(batch, tuple(zip(*left, strict=True)))])[0]
 
 
-def _time_step(wrapped: Wrapped, batch: Batch) -> float:
+def _time_step(wrapped: Wrapped, sent: Callable[[], Batch]) -> float:
     """Seconds of one update, the faster of two after a first one that prepares."""
     fabric, seconds = wrapped.fabric, []
     for number in range(3):
-        _wait_for(fabric.device)
+        wait_for(fabric.device)
         started = time.monotonic()
         wrapped.step_optimizer.zero_grad()
-        loss, _ = wrapped.step_model(fabric.to_device(batch), Place(0, number))
+        loss, _ = wrapped.step_model(sent(), Place(0, number))
         fabric.backward(loss)
         wrapped.step_optimizer.step()
         wrapped.model.after_step()
-        _wait_for(fabric.device)
+        wait_for(fabric.device)
         seconds.append(time.monotonic() - started)
     return min(seconds[1:])
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was told."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -131,7 +141,7 @@ def _wait_for(device: torch.device) -> None:
 def _time_input(plan: Plan) -> float:
     """Seconds in which one process makes the views of one image."""
     config = plan.config
-    make = Views(config.views, config.jigsaw, 0)
+    make = make_views(config, 0, torch.device(accelerator()))
     indices = rng.permutation(0, 0, len(plan.train))[:TIMED_IMAGES].tolist()
     make(plan.train.read(indices[0]), indices[0], 0)  # opens what is opened once
     started = time.monotonic()

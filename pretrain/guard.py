@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.core.checkpoint import newest_step
 from bench.core.errors import DivergedError
-from pretrain.data.loader import Batch
+from pretrain.data.batch import Batch
 from pretrain.training import Progress, Training
 
 MAX_SKIPPED_IN_A_ROW = 20

@@ -8,17 +8,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.core import rng
 from bench.core.errors import Stopped
 from bench.core.log import progress
 from bench.core.processes import in_any_process
 from bench.core.signals import StopRequest
-from pretrain.data.loader import Batch, TrainLoader
-from pretrain.distributed import Place
-from pretrain.guard import count_skipped, diverged, gradient_norm, is_finite
+from pretrain.data.loader import TrainLoader
+from pretrain.guard import diverged, is_finite
 from pretrain.logs import RunLog
-from pretrain.optim import set_rate
-from pretrain.schedules import learning_rate
+from pretrain.step import gradients, update
 from pretrain.training import Progress, Training, save
 
 Monitor = Callable[[Progress], dict[str, float]]
@@ -48,19 +45,15 @@ def train(
         # Before the first step; or the run was stopped between the save after an epoch and the question.
         _ask(training, state, log, monitor)
         for parts in loader:
-            rate = _set_rate(training, state.step)
-            # Nothing of a method draws from torch's generator in a step today; one that does is exact, too.
-            torch.manual_seed(rng.derive(training.seed, "step", state.step, fabric.global_rank))
-            scalars = _forward_and_backward(training, parts, state.step)
-            training.model.before_update()
-            loss, norm = scalars["loss"], gradient_norm(training)
+            rate, scalars, norm = gradients(training, parts, state.step)
+            loader.prefetch()
+            loss = scalars["loss"]
             bad, stopped, due = in_any_process(
                 fabric, not is_finite(training, loss, norm), bool(stop), clock.save_is_due()
             )
             if bad:
                 raise diverged(training, state, parts, rate, loss, norm)
-            _update(training, state, norm)
-            training.model.after_step()
+            update(training, state, norm)
             state.step += 1
             state.seconds = clock.seconds()
             epoch, ends_epoch = divmod(state.step, training.order.steps_per_epoch)
@@ -76,56 +69,6 @@ def train(
                 raise Stopped(f"{name}: saved after step {state.step:,}; --resume goes on")
             if ends_epoch == 0:
                 _ask(training, state, log, monitor)
-
-
-def _set_rate(training: Training, step: int) -> float:
-    config = training.config
-    rate = learning_rate(
-        config.schedule,
-        config.optimizer.learning_rate,
-        step=step,
-        steps_per_epoch=training.order.steps_per_epoch,
-        epochs=config.epochs,
-    )
-    set_rate(training.optimizer, rate)
-    return rate
-
-
-def _forward_and_backward(training: Training, parts: list[Batch], step: int) -> dict[str, Tensor]:
-    """Gradients of the mean loss over the parts of a batch; returns the mean of each number."""
-    total: dict[str, Tensor] = {}
-    training.step_optimizer.zero_grad()
-    for number, part in enumerate(parts):
-        with training.fabric.no_backward_sync(training.step_model, enabled=number + 1 < len(parts)):
-            loss, scalars = training.step_model(
-                training.fabric.to_device(part), Place(training.seed, step, number)
-            )
-            training.fabric.backward(loss / len(parts))
-        for name, value in scalars.items():
-            total[name] = total.get(name, 0.0) + value / len(parts)
-    return total
-
-
-def _update(training: Training, state: Progress, norm: Tensor) -> None:
-    scale = training.scaler.get_scale() if training.scaler else 0.0
-    _clip(training, norm)
-    training.step_optimizer.step()
-    count_skipped(training, state, scale)
-
-
-def _clip(training: Training, norm: Tensor) -> None:
-    config = training.config.optimizer
-    if not config.clip_norm and not config.clip_tensor_norm:
-        return
-    if training.scaler:
-        training.fabric.strategy.precision.unscale_gradients(training.optimizer)
-        norm = gradient_norm(training)
-    if config.clip_norm:
-        torch.nn.utils.clip_grads_with_norm_(training.model.parameters(), config.clip_norm, norm)
-        return
-    for value in training.model.parameters():
-        if value.grad is not None:
-            torch.nn.utils.clip_grad_norm_(value, config.clip_tensor_norm)
 
 
 def _mean_of_processes(training: Training, scalars: dict[str, Tensor]) -> dict[str, float]:

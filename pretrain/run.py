@@ -27,6 +27,7 @@ from bench.images.source import ImageSource
 from pretrain.api import Method, MethodModel, Sizes
 from pretrain.backbones.resnet import backbone_tensors
 from pretrain.config import PretrainConfig
+from pretrain.data.device_feed import DeviceFeed
 from pretrain.data.loader import train_batches
 from pretrain.data.order import Order
 from pretrain.devices import Devices, make_fabric
@@ -36,7 +37,7 @@ from pretrain.loop import train
 from pretrain.monitor import KnnMonitor
 from pretrain.optim import build_optimizer
 from pretrain.plan import Plan, parse_config
-from pretrain.samples import Views
+from pretrain.samples import make_views
 from pretrain.training import Progress, Training, load
 
 _RUN_FILE, _RESULT_FILE = "run.json", "result.json"
@@ -98,7 +99,7 @@ def execute(plan: Plan) -> list[Result]:
     try:
         for seed in plan.options.seeds:
             if seed in todo:
-                _run_job(_job(plan, seed))
+                _run_job(job_of(plan, seed))
             else:
                 say(f"Seed {seed}: pretrained already")
             if plan.devices.rank == 0:
@@ -129,7 +130,8 @@ def _result(seed: int, path: Path) -> Result:
     return Result(seed, path, card, rows[-1] if rows else {})
 
 
-def _job(plan: Plan, seed: int) -> Job:
+def job_of(plan: Plan, seed: int) -> Job:
+    """The run of one seed."""
     return Job(
         values=plan.config.model_dump(mode="json"),
         departures=plan.departures,
@@ -188,7 +190,7 @@ def _watched(fabric: Fabric, job: Job, stop: StopRequest) -> None:
     num_workers = job.devices.num_workers(config)
     loader = train_batches(
         job.train,
-        Views(config.views, config.jigsaw, job.seed),
+        make_views(config, job.seed, fabric.device),
         order,
         start_step=state.step,
         end_step=training.num_steps,
@@ -196,7 +198,7 @@ def _watched(fabric: Fabric, job: Job, stop: StopRequest) -> None:
         world_size=fabric.world_size,
         accumulation=config.loop.accumulation_steps,
         num_workers=num_workers,
-        pin_memory=fabric.device.type == "cuda",
+        feed=DeviceFeed(fabric.device, config.views),
         with_labels=method.with_labels,
     )
     monitor = KnnMonitor(training, job.train, job.val, num_workers, stop)
@@ -304,6 +306,7 @@ def _write_run_file(job: Job, config: PretrainConfig[Any]) -> None:
             "images": len(job.train),
             "classes": list(job.train.classes or ()),
             "fingerprint": job.train.fingerprint,
+            "pack": job.train.pack.model_dump() if job.train.pack else None,
         },
     }
     atomic.write_text(job.run_dir / _RUN_FILE, atomic.json_text(facts))
@@ -336,6 +339,8 @@ def _weights(job: Job, training: Training, state: Progress) -> Weights:
         f"{job.devices.per_node} processes on each of {job.devices.nodes} nodes, seed {job.seed}, identity "
         f"{job.identity[:12]}"
     ]
+    if job.train.pack:
+        notes.append(f"trained on {job.train.pack.text()}")
     if training.model.modality != "rgb":
         notes.append(
             f"two networks of half the width, fed {training.model.modality}: encoder1 sees lightness, "

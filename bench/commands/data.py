@@ -1,21 +1,26 @@
-"""`bench data`: make the embedded data set, check a data set, look at one."""
+"""`bench data`: make the embedded data set; check, pack, look at a data set."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from bench.images.pack import PackKind
 
 
 @click.group("data")
 def command() -> None:
-    """Make a data set to try things on, check one, and look at one.
+    """Make a data set to try things on, check one, pack one, and look at one.
 
     \b
     Examples:
       bench data synth --out data/synth
       bench data check voc VOCdevkit
       bench data check images imagenet/train
+      bench data pack imagenet/train --out imagenet-400/train --long-side 400
       bench data show data/synth --out sheet.png
     """
 
@@ -108,6 +113,79 @@ def synth(
         click.echo(f"  folder     {class_train:,} + {class_val:,} of each of 10 classes, {class_size} px")
     if not dry_run:
         click.echo(f"{result['seconds']} seconds")
+
+
+@command.command("pack")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@click.option(
+    "--kind",
+    type=click.Choice(["jpeg", "decoded"]),
+    default="jpeg",
+    show_default=True,
+    help="Encode again, or store pixels as they lie in memory.",
+)
+@click.option("--long-side", type=click.IntRange(8, 65_535), help="Shrink larger images to so many px.")
+@click.option("--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="Of JPEG.")
+@click.option(
+    "--shard-mb", type=click.IntRange(1, 4096), default=256, show_default=True, help="Size of a shard."
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Threads; by default one for each core.")
+@click.option("--force", is_flag=True, help="Replace a pack that is there.")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be written.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def pack(
+    source: Path,
+    out: Path,
+    kind: PackKind,
+    long_side: int | None,
+    quality: int,
+    shard_mb: int,
+    workers: int | None,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Store images so that they are read faster: re-encoded, shrunk or decoded, in tar shards.
+
+    SOURCE is class folders, a folder of images, a list file or shards; one split at a time. A pack is used in
+    place of its source. Its pixels are others: it has another fingerprint, and weights trained on it say so.
+
+    \b
+    Examples:
+      bench data pack imagenet/train --out imagenet-400/train --long-side 400
+      bench data pack imagenet/val --out imagenet-raw/val --kind decoded --long-side 400 --dry-run
+    """
+    import json
+    import os
+
+    from bench.core.log import progress
+    from bench.images.source import open_source
+    from bench.images.write_pack import check_request, write_pack
+
+    images = open_source(source)
+    encoded = quality if kind == "jpeg" else None
+    check_request(images, out, kind=kind, quality=encoded, replace=force)
+    if not dry_run:
+        with progress("Packing", len(images)) as bar:
+            write_pack(
+                images,
+                out,
+                kind=kind,
+                long_side_px=long_side,
+                quality=encoded,
+                shard_bytes=shard_mb * 1024**2,
+                num_workers=workers or len(os.sched_getaffinity(0)),
+                replace=force,
+                progress=bar.update,
+            )
+    num_bytes = sum(path.stat().st_size for path in out.glob("*.tar")) if not dry_run else None
+    if as_json:
+        values = {"out": str(out), "num_images": len(images), "bytes": num_bytes, "dry_run": dry_run}
+        click.echo(json.dumps(values, indent=2, sort_keys=True))
+        return
+    size = f", {num_bytes / 1024**2:,.1f} MiB" if num_bytes is not None else ""
+    click.echo(f"{out}: {'would write' if dry_run else 'wrote'} {len(images):,} images, {kind}{size}")
 
 
 @command.command("show")

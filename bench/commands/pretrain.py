@@ -35,6 +35,7 @@ Examples:
   bench pretrain infomin --data imagenet --devices 8 --precision bf16
   bench pretrain moco_v2_ep800 --data imagenet --devices 8 --resume
   bench pretrain infomin --smoke --show-views views.png
+  bench pretrain infomin --smoke --benchmark --set batch_size=16
 """
 
 
@@ -48,6 +49,11 @@ Examples:
     metavar="FILE",
     help="Draw a sheet of the views of a few images, a PNG, and train nothing.",
 )
+@click.option(
+    "--benchmark",
+    is_flag=True,
+    help="Time input alone, steps alone and both on one device, and train nothing.",
+)
 @click.option("--force", is_flag=True, help="With --show-views: replace FILE.")
 def command(
     what: str,
@@ -55,6 +61,7 @@ def command(
     as_json: bool,
     data: Path | None,
     show_views: Path | None,
+    benchmark: bool,
     force: bool,
     **more: Any,
 ) -> None:
@@ -79,6 +86,9 @@ def command(
         return
     for line in plan.lines():
         say(line)
+    if benchmark:
+        _benchmark(plan, as_json=as_json, dry_run=dry_run)
+        return
     todo = pending(plan)
     if todo and plan.devices.rank == 0:
         for line in _estimate(plan):
@@ -123,6 +133,26 @@ def _estimate(plan: Plan) -> list[str]:
         f"its images in {found.input_seconds:.3g} s ({found.basis})",
         f"Disk      {bytes_text(found.disk_bytes)} a seed in {plan.options.out}",
     ]
+
+
+def _benchmark(plan: Plan, *, as_json: bool, dry_run: bool) -> None:
+    from bench.commands._text import duration_text, echo_json
+    from bench.core.log import say
+    from pretrain.benchmark import ROUNDS, benchmark
+    from pretrain.estimate import estimate
+
+    found = estimate(plan)
+    seconds = ROUNDS * max(found.step_seconds, found.input_seconds)
+    say(f"Time      about {duration_text(seconds)} for {ROUNDS} steps; nothing is kept")
+    if dry_run:
+        say("Dry run: would time these steps.")
+        return
+    figures = benchmark(plan)
+    if as_json:
+        echo_json(figures.facts())
+        return
+    for name, text in figures.lines():
+        click.echo(f"{name:16} {text}")
 
 
 def _show_views(plan: Plan, path: Path, *, force: bool, dry_run: bool) -> None:

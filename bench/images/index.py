@@ -31,7 +31,7 @@ from bench.core.paths import read_bounded
 from bench.core.safe_image import MAX_BYTES
 from bench.core.safe_json import parse_json
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"})
 """Names that end so (in any case) are taken for images; what they hold is told by their content."""
 
 _FORMAT = 1

@@ -6,6 +6,7 @@ its lines), never on the file system. Names that start with a dot are left out.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.core.atomic import json_text
 from bench.core.errors import DataError
 from bench.core.log import progress
 from bench.core.paths import inside, read_bounded
@@ -33,6 +35,7 @@ from bench.images.index import (
     number_classes,
 )
 from bench.images.list_file import read_list
+from bench.images.pack import Pack, read_pack
 from bench.images.shards import list_shards
 
 _MAX_HANDLES = 128
@@ -47,13 +50,16 @@ class ImageSource(ABC):
         root: What was opened: a folder, a list file or a shard.
         classes: Class names in order; None where images have no class.
         labels: [images] index into `classes`; None where images have no class.
-        fingerprint: 64 hex digits over names, sizes in bytes, labels and class names, in the images' order.
+        fingerprint: 64 hex digits over names, sizes in bytes, labels and class names, in the images' order;
+            of a pack, over what it was made from as well.
+        pack: How these images were stored, where they are a pack; their pixels are others then.
     """
 
     root: Path
     classes: tuple[str, ...] | None
     labels: npt.NDArray[np.int64] | None
     fingerprint: str
+    pack: Pack | None = None
 
     def __init__(self, root: Path, listing: Listing) -> None:
         """Take what `open_source` has listed."""
@@ -121,6 +127,10 @@ class _Shards(ImageSource):
             raise TypeError("a listing of shards says where each member lies")
         self._shards, self._offsets = listing.shards, listing.offsets
         self._folder, self._stamp = folder, stamp
+        self.pack = read_pack(folder) if root.is_dir() else None
+        if self.pack:
+            told = json_text(self.pack.model_dump())
+            self.fingerprint = hashlib.sha256(f"{self.fingerprint}{told}".encode()).hexdigest()
         self._handles = _Handles()
 
     def where(self, index: int) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pretrain.api import Method, MethodModel, Preset, Sizes
 from pretrain.backbones.resnet import build_backbone, feature_dim
 from pretrain.config import MethodParts, PretrainConfig
-from pretrain.data.loader import Batch
+from pretrain.data.batch import Batch
 from pretrain.distributed import Place
 from pretrain.heads import Projector, mlp, norms_as_in_backbone
 from pretrain.losses import without_autocast

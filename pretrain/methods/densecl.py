@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pretrain.api import Method, MethodModel, Preset, Sizes
 from pretrain.backbones.resnet import build_backbone, feature_dim, feature_map
 from pretrain.config import MethodParts, PretrainConfig
-from pretrain.data.loader import Batch
+from pretrain.data.batch import Batch
 from pretrain.distributed import Place, Shuffle, shuffled_keys
 from pretrain.heads import Projection, unit_length
 from pretrain.losses import info_nce, mutual_information

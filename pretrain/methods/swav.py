@@ -23,7 +23,7 @@ from bench.core.errors import ConfigError
 from pretrain.api import Method, MethodModel, Preset, Sizes
 from pretrain.backbones.resnet import build_backbone, feature_dim
 from pretrain.config import MethodParts, PretrainConfig
-from pretrain.data.loader import Batch
+from pretrain.data.batch import Batch
 from pretrain.distributed import Place
 from pretrain.heads import norms_as_in_backbone, unit_length
 from pretrain.losses import without_autocast

@@ -26,8 +26,8 @@ from bench.core.errors import ConfigError, WeightsError
 from bench.core.paths import CONFIGS
 from bench.core.weights import write_weights
 from bench.report.published import read_published
-from pretrain import loop
 from pretrain import run as product
+from pretrain import step as one_step
 from pretrain import training as room
 from pretrain.api import METHODS
 from pretrain.backbones.resnet import backbone_tensors
@@ -128,7 +128,7 @@ def test_a_step_gives_a_finite_loss_and_the_numbers_it_names(name: str, images: 
 def test_the_gradient_reaches_every_trained_tensor_and_no_frozen_one(name: str, images: Path) -> None:
     job = job_of(images, name, "backbone.zero_init_residual=false")
     now = toy.prepare(job)
-    loop._forward_and_backward(now, toy.batches(job, now, 0, 1)[0], 0)
+    one_step._forward_and_backward(now, toy.batches(job, now, 0, 1)[0], 0)
     trained = [value for group in now.optimizer.param_groups for value in group["params"]]
     for label, value in now.model.named_parameters():
         assert value.requires_grad == (sum(value is other for other in trained) == 1), label

@@ -188,3 +188,28 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 def test_one_pixel() -> None:
     assert decode_image(_file(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG"), "x").tolist() == [[[9, 8, 7]]]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("quality", [30, 92])
+def test_a_jpeg_has_the_pixels_that_pillow_finds(
+    mode: str, subsampling: str, progressive: bool, quality: int
+) -> None:
+    for height, width in ((24, 32), (17, 33), (1, 9), (8, 1), (131, 97)):
+        noise = np.random.default_rng(height).integers(0, 60, (height, width, 3))
+        image = Image.fromarray((_picture(height, width) * 0.7 + noise).astype(np.uint8)).convert(mode)
+        options = {"subsampling": subsampling, "progressive": progressive, "quality": quality}
+        data = _file(image, "JPEG", **options)
+        expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        assert np.array_equal(decode_image(data, "x.jpg"), expected)
+
+
+def test_a_jpeg_that_pillow_forgives_is_read_as_pillow_reads_it() -> None:
+    data = _file(_rgb(), "JPEG")
+    odd = data[:-2] + b"\x00\x11\x22" + data[-2:]  # bytes too many before the end
+    assert np.array_equal(decode_image(odd, "x.jpg"), np.asarray(Image.open(io.BytesIO(odd)).convert("RGB")))
+    for cut in (len(data) - 4, len(data) - 40):
+        with pytest.raises(DataError, match="damaged or truncated"):
+            decode_image(data[:cut], "x.jpg")

@@ -30,6 +30,7 @@ from bench.core.weights import WEIGHTS_FILE
 from bench.images.views import make_patches, make_view
 from pretrain import loop, monitor, training
 from pretrain import run as product
+from pretrain import step as one_step
 from pretrain.contrast import QueueContrast
 from pretrain.data.loader import Sample
 from pretrain.queue import KeyQueue
@@ -81,9 +82,9 @@ def arm(place: str, step: int, start: int) -> None:
         made = (number - 1) * BATCH_SIZE + BATCH_SIZE // 2
         Views.__call__ = at_call(made, Views.__call__, kill)  # type: ignore[method-assign]
     elif place == "forward":
-        loop._forward_and_backward = at_call(number, loop._forward_and_backward, kill)
+        one_step._forward_and_backward = at_call(number, one_step._forward_and_backward, kill)
     elif place == "update":
-        loop._update = at_call(number, loop._update, kill)
+        loop.update = at_call(number, loop.update, kill)
     elif place == "count":
         loop.Clock.seconds = at_call(number, loop.Clock.seconds, kill)  # type: ignore[method-assign]
     elif place == "log":
@@ -267,7 +268,7 @@ def logs(out: Path) -> list[Path]:
 def saves(job: Job, *, minutes_a_step: float | None = None) -> list[int]:
     """Run a job; after which steps there was a checkpoint."""
     steps: list[int] = []
-    real, forward, now = loop.save, loop._forward_and_backward, [0.0]
+    real, forward, now = loop.save, one_step._forward_and_backward, [0.0]
 
     def noted(training: Training, state: Progress) -> None:
         steps.append(state.step)
@@ -279,7 +280,7 @@ def saves(job: Job, *, minutes_a_step: float | None = None) -> list[int]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "save", noted)
-        patch.setattr(loop, "_forward_and_backward", later)
+        patch.setattr(one_step, "_forward_and_backward", later)
         if minutes_a_step:
             patch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
         run(job)

@@ -19,24 +19,26 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from bench.core import checkpoint as checkpoints
-from bench.core import rng
 from bench.core.config import read_toml
 from bench.core.errors import Stopped
 from bench.core.paths import CONFIGS
 from bench.core.safe_json import read_json
 from bench.core.weights import WEIGHTS_FILE
 from bench.synth.generate import Counts, generate
-from pretrain import devices, loop
+from pretrain import devices
 from pretrain import run as product
+from pretrain import step as one_step
 from pretrain.api import METHODS
 from pretrain.backbones import half_width
 from pretrain.backbones.half_width import HalfWidthResNet
-from pretrain.data.loader import Batch, train_batches
+from pretrain.data.batch import Batch
+from pretrain.data.device_feed import DeviceFeed
+from pretrain.data.loader import train_batches
 from pretrain.data.order import Order
-from pretrain.guard import gradient_norm
 from pretrain.plan import Options, Plan, config_path, make_plan, parse_config
 from pretrain.run import Job
 from pretrain.samples import Views
+from pretrain.step import gradients, update
 from pretrain.training import Progress, Training
 
 NAMES = METHODS.names()
@@ -104,7 +106,7 @@ def toy_plan(out: Path, images: Path, name: str, *more: str, **options: Any) -> 
 def toy_job(out: Path, images: Path, name: str, *more: str, **options: Any) -> Job:
     """The job of a toy run, with its files in `out`."""
     plan = toy_plan(out, images, name, *more, **options)
-    return move(product._job(plan, 0), out)
+    return move(product.job_of(plan, 0), out)
 
 
 def move(job: Job, out: Path) -> Job:
@@ -181,14 +183,14 @@ def saved_step(job: Job) -> int | None:
 def run_until(job: Job, step: int, number: int = signal.SIGTERM) -> None:
     """Run or go on, with a signal to this process in the given step, counted from 1."""
     with pytest.MonkeyPatch.context() as patch:
-        real = loop._forward_and_backward
+        real = one_step._forward_and_backward
 
         def interrupted(training: Training, parts: list[Batch], done: int) -> dict[str, Tensor]:
             if done + 1 == step:
                 os.kill(os.getpid(), number)
             return real(training, parts, done)
 
-        patch.setattr(loop, "_forward_and_backward", interrupted)
+        patch.setattr(one_step, "_forward_and_backward", interrupted)
         with pytest.raises(Stopped, match=f"saved after step {step};"):
             product._run_job(replace(job, resume=True))
     assert saved_step(job) == step
@@ -262,7 +264,7 @@ def batches(job: Job, training: Training, start: int, end: int) -> list[list[Bat
         world_size=1,
         accumulation=config.loop.accumulation_steps,
         num_workers=0,
-        pin_memory=False,
+        feed=DeviceFeed(torch.device("cpu")),
         with_labels=method.with_labels,
     )
     return list(loader)
@@ -270,12 +272,8 @@ def batches(job: Job, training: Training, start: int, end: int) -> list[list[Bat
 
 def step(training: Training, parts: list[Batch], number: int) -> dict[str, Tensor]:
     """One step as the loop makes it; returns the method's numbers."""
-    loop._set_rate(training, number)
-    torch.manual_seed(rng.derive(training.seed, "step", number, 0))
-    scalars = loop._forward_and_backward(training, parts, number)
-    training.model.before_update()
-    loop._update(training, Progress(step=number), gradient_norm(training))
-    training.model.after_step()
+    _, scalars, norm = gradients(training, parts, number)
+    update(training, Progress(step=number), norm)
     return scalars
 
 

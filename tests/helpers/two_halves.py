@@ -19,6 +19,7 @@ from bench.core import rng
 from bench.images.views import center_view
 from pretrain.api import Sizes
 from pretrain.config import PretrainConfig
+from pretrain.data.device_feed import DeviceFeed
 from pretrain.data.loader import train_batches
 from pretrain.data.order import Order
 from pretrain.optim import build_optimizer, set_rate
@@ -56,7 +57,7 @@ def _train(job: Job, case: Case) -> list[Kept]:
             world_size=2,
             accumulation=case.parts,
             num_workers=0,
-            pin_memory=False,
+            feed=DeviceFeed(torch.device("cpu")),
             with_labels=method.with_labels,
         )
         for number in (0, 1)

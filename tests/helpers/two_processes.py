@@ -121,7 +121,7 @@ def make_job(case: Case, data: Path, out: Path) -> Job:
         precision="fp32",
         overrides=tuple(changes),
     )
-    return pretrain.run._job(make_plan(options), 3)
+    return pretrain.run.job_of(make_plan(options), 3)
 
 
 def tiny_resnet(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.core import rng
 from pretrain.config import PretrainConfig
-from pretrain.data.loader import Batch
+from pretrain.data.batch import Batch
 
 
 @dataclass

@@ -19,7 +19,7 @@ from bench.core.paths import CONFIGS
 from bench.images.view_config import JigsawConfig
 from pretrain.api import METHODS, Sizes
 from pretrain.contrast_parts import contrast_problems
-from pretrain.data.loader import Batch
+from pretrain.data.batch import Batch
 from pretrain.distributed import Place
 from pretrain.optim import build_optimizer
 from pretrain.plan import read_config

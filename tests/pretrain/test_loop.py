@@ -18,6 +18,7 @@ from bench.core.errors import CheckpointError, DivergedError
 from bench.core.weights import WEIGHTS_FILE
 from pretrain import loop
 from pretrain import run as product
+from pretrain import step as one_step
 from pretrain import training as room
 from pretrain.api import METHODS, MethodModel
 from pretrain.backbones import resnet
@@ -98,7 +99,7 @@ def spoil(tensor: Tensor | None, value: float) -> None:
 def inject(patch: pytest.MonkeyPatch, what: str, value: float, at: int) -> None:
     """Spoil one thing in a step, counted from 1."""
     real_prepare, real_rate = product.prepare, loop.learning_rate
-    real_forward = loop._forward_and_backward
+    real_forward = one_step._forward_and_backward
 
     def prepare_spoilt(*arguments: Any) -> Training:
         now = real_prepare(*arguments)
@@ -132,7 +133,7 @@ def inject(patch: pytest.MonkeyPatch, what: str, value: float, at: int) -> None:
     elif what == "learning rate":
         patch.setattr(loop, "learning_rate", rate_spoilt)
     else:
-        patch.setattr(loop, "_forward_and_backward", forward_spoilt)
+        patch.setattr(one_step, "_forward_and_backward", forward_spoilt)
 
 
 def injections(name: str) -> list[tuple[str, float]]:
@@ -161,13 +162,13 @@ def test_what_is_not_finite_ends_the_run_before_any_harm(
     job = copy_run(started(name), tmp_path)
     before = (job.run_dir / "checkpoints" / "step-00000003" / "tensors.safetensors").read_bytes()
     updates: list[int] = []
-    real = loop._update
+    real = loop.update
 
     def counted(now: Training, state: Any, norm: Tensor) -> None:
         updates.append(state.step + 1)
         real(now, state, norm)
 
-    monkeypatch.setattr(loop, "_update", counted)
+    monkeypatch.setattr(loop, "update", counted)
     inject(monkeypatch, what, value, at)
     with pytest.raises(DivergedError) as caught:
         resume(job)

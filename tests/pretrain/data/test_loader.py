@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,13 @@ import torch
 from bench.core import rng
 from bench.core.errors import ConfigError, DataError, EngineError
 from bench.images.source import ImageSource, open_source
-from pretrain.data.loader import Batch, Sample, TrainLoader, train_batches
+from bench.images.view_config import ViewConfig
+from pretrain.data.batch import Batch
+from pretrain.data.buffers import Shapes
+from pretrain.data.device_feed import DeviceFeed
+from pretrain.data.loader import Sample, TrainLoader, train_batches
 from pretrain.data.order import Order
+from pretrain.samples import Views
 from tests.images.test_source import png, tar, write
 
 NUM_IMAGES, BATCH_SIZE = 26, 8
@@ -31,6 +37,7 @@ class MakeSample:
 
     def __init__(self, *, patches: bool = False) -> None:
         self._patches = patches
+        self.shapes = Shapes(((5, 6), (2, 2)), (9, 2, 2) if patches else None)
 
     def __call__(self, image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
         first = np.full((5, 6, 3), image[0, 0, 0], np.uint8)
@@ -38,6 +45,16 @@ class MakeSample:
         draw = rng.generator(0, "view", epoch, index).integers(0, 256, (2, 2, 3)).astype(np.uint8)
         patches = np.stack([draw + np.uint8(number) for number in range(9)]) if self._patches else None
         return Sample((first, draw), patches)
+
+
+class Makes:
+    """What a function makes, of so many views of a size each."""
+
+    def __init__(self, function: Callable[..., Sample], *views: tuple[int, int]) -> None:
+        self._function, self.shapes = function, Shapes(views)
+
+    def __call__(self, image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
+        return self._function(image, index, epoch)
 
 
 def broken(image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
@@ -65,7 +82,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ImageSource:
 
 def loader(source: ImageSource, make: Any = None, **values: Any) -> TrainLoader:
     wanted: dict[str, Any] = {"start_step": 0, "end_step": 7, "rank": 0, "world_size": 1, "accumulation": 1}
-    wanted |= {"num_workers": 0, "pin_memory": False} | values
+    wanted |= {"num_workers": 0, "feed": DeviceFeed(torch.device("cpu"))} | values
     order = wanted.pop("order", None) or Order(len(source), BATCH_SIZE, seed=5)
     return train_batches(source, make or MakeSample(), order, **wanted)
 
@@ -114,11 +131,7 @@ def test_without_labels_and_patches(source: ImageSource) -> None:
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_the_number_of_workers_changes_nothing(source: ImageSource, num_workers: int) -> None:
     values: dict[str, Any] = {"with_labels": True, "accumulation": 2, "make": MakeSample(patches=True)}
-    # pin_memory: nothing happens without CUDA, not even a warning.
-    equal(
-        list(loader(source, **values)),
-        list(loader(source, num_workers=num_workers, pin_memory=True, **values)),
-    )
+    equal(list(loader(source, **values)), list(loader(source, num_workers=num_workers, **values)))
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -162,7 +175,7 @@ def test_workers_have_one_thread_and_leave_signals_alone(source: ImageSource) ->
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     torch.set_num_threads(2)
     try:
-        for (batch,) in loader(source, threads_and_signals, num_workers=2):
+        for (batch,) in loader(source, Makes(threads_and_signals, (1, 1), (1, 1)), num_workers=2):
             assert [view.unique().tolist() for view in batch.views] == [[1], [1]]
     finally:
         torch.set_num_threads(1)
@@ -191,12 +204,12 @@ def test_a_bad_image_is_a_data_error_with_its_name(tmp_path: Path, num_workers: 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_fault_of_ours_is_not_a_data_error(source: ImageSource, num_workers: int) -> None:
     with pytest.raises(ZeroDivisionError):
-        next(loader(source, broken, num_workers=num_workers))
+        next(loader(source, Makes(broken), num_workers=num_workers))
 
 
 def test_a_worker_that_was_killed_is_named_as_such(source: ImageSource) -> None:
     with pytest.raises(EngineError, match="a process that reads images is gone"):
-        next(loader(source, killed, num_workers=1))
+        next(loader(source, Makes(killed), num_workers=1))
 
 
 def test_what_does_not_fit_is_refused_at_once(source: ImageSource, tmp_path: Path) -> None:
@@ -211,13 +224,46 @@ def test_what_does_not_fit_is_refused_at_once(source: ImageSource, tmp_path: Pat
         loader(source, order=Order(9, 8, seed=0))
 
 
+def test_a_batch_stays_what_it_was_while_later_ones_are_made(source: ImageSource) -> None:
+    """Workers write into the same few buffers again and again."""
+    batches = loader(source, num_workers=2)
+    first = [next(batches) for _ in range(2)]
+    kept = [[tensor.clone() for batch in step for tensor in tensors(batch)] for step in first]
+    assert len(list(batches)) == 5
+    for step, before in zip(first, kept, strict=True):
+        now = [tensor for batch in step for tensor in tensors(batch)]
+        assert all(torch.equal(one, two) for one, two in zip(now, before, strict=True))
+
+
+def another_size(image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
+    return Sample((image[:1],), None)
+
+
+def test_a_sample_of_another_size_than_was_said_is_a_fault(source: ImageSource) -> None:
+    with pytest.raises(ValueError, match="where"):
+        next(loader(source, Makes(another_size, (3, 4))))
+
+
+def test_what_is_left_to_do_is_done_on_the_way_to_the_device(source: ImageSource) -> None:
+    view = ViewConfig(
+        order=("crop", "flip", "gray"),
+        crop_px=8,
+        crop_area=(0.5, 1.0),
+        flip_probability=0.5,
+        gray_probability=0.5,
+    )
+    feed = DeviceFeed(torch.device("cpu"), (view, view))
+    crops = loader(source, Views((view, view), None, 3, "crops"), feed=feed, num_workers=1)
+    equal(list(crops), list(loader(source, Views((view, view), None, 3, "pillow"))))
+
+
 def slow(image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
     time.sleep(0.02)
     return Sample((image,), None)
 
 
 def test_time_spent_waiting_is_counted(source: ImageSource) -> None:
-    batches = loader(source, slow, end_step=2)
+    batches = loader(source, Makes(slow, (3, 4)), end_step=2)
     assert batches.waited_seconds == 0.0
     next(batches)
     waited = batches.waited_seconds
@@ -256,9 +302,10 @@ import os, signal, sys, time
 from pathlib import Path
 from bench.images.source import open_source
 from pretrain.data.order import Order
-from tests.pretrain.data.test_loader import loader, slow, workers_of
+from pretrain.samples import Views
+from tests.pretrain.data.test_loader import Makes, loader, slow, workers_of
 if __name__ == "__main__":
-    batches = loader(open_source(Path(sys.argv[1])), slow, num_workers=2, end_step=10_000)
+    batches = loader(open_source(Path(sys.argv[1])), Makes(slow, (3, 4)), num_workers=2, end_step=10_000)
     next(batches)
     print(*workers_of(os.getpid()), flush=True)
     if sys.argv[2] == "killed":

@@ -1,0 +1,168 @@
+"""Makes a pack of a source of images: tar shards that are quicker to read, smaller or decoded already."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+import simplejpeg
+from PIL import Image
+
+from bench.core.atomic import json_text, new_folder
+from bench.core.errors import DataError, UsageError
+from bench.images.pack import PACK_FILE, Pack, PackKind
+from bench.images.source import ImageSource
+
+_SUFFIX: dict[PackKind, str] = {"jpeg": ".jpg", "decoded": ".ppm"}
+
+
+def write_pack(
+    source: ImageSource,
+    out: Path,
+    *,
+    kind: PackKind,
+    long_side_px: int | None,
+    quality: int | None,
+    shard_bytes: int,
+    num_workers: int,
+    replace: bool,
+    progress: Callable[[int], None],
+) -> Pack:
+    """Store the images of `source` at `out`: all of them, or nothing.
+
+    Args:
+        source: The images; with classes, the store has them as folders.
+        out: The folder to make.
+        kind: See `Pack`.
+        long_side_px: See `Pack`.
+        quality: See `Pack`.
+        shard_bytes: A shard is closed when it holds as much.
+        num_workers: Threads that decode and encode.
+        replace: Take the place of a pack that is there.
+        progress: Called with the number of images done.
+
+    Raises:
+        DataError: an image cannot be read, or two would have one name.
+        DiskError: it cannot be written; nothing is left of it.
+        UsageError: see `check_request`; or folders could not bring back its classes.
+    """
+    check_request(source, out, kind=kind, quality=quality, replace=replace)
+    _refuse_lost_classes(source)
+    names = _names(source, _SUFFIX[kind])
+    pack = Pack(
+        kind=kind,
+        long_side_px=long_side_px,
+        quality=quality,
+        source_fingerprint=source.fingerprint,
+        versions={"pillow": PIL.__version__, "simplejpeg": simplejpeg.__version__},
+    )
+
+    def encode(index: int) -> bytes:
+        pixels = _shrunk(source.read(index), long_side_px)
+        if kind == "decoded":
+            return b"P6\n%d %d\n255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
+        encoded = io.BytesIO()
+        Image.fromarray(pixels).save(encoded, "JPEG", quality=quality)
+        return encoded.getvalue()
+
+    with new_folder(out, durable=False, replace=replace) as folder, ThreadPoolExecutor(num_workers) as pool:
+        shard, number = _Shard(), 0
+        for index, data in enumerate(_in_order(pool, encode, len(source), 4 * num_workers)):
+            shard.add(names[index], data)
+            if shard.size >= shard_bytes or index + 1 == len(source):
+                folder.write(f"{number:05}.tar", shard.close())
+                shard, number = _Shard(), number + 1
+            progress(index + 1)
+        folder.write(PACK_FILE, json_text(pack.model_dump()).encode())
+    return pack
+
+
+def check_request(
+    source: ImageSource, out: Path, *, kind: PackKind, quality: int | None, replace: bool
+) -> None:
+    """Refuse what would fail later.
+
+    Raises:
+        UsageError: `out` is there and no pack to replace, or holds the images; a quality of decoded images.
+    """
+    if (kind == "jpeg") != (quality is not None):
+        raise UsageError("a quality goes with JPEG, and JPEG needs one; decoded images have none")
+    if out.exists() and not (replace and out.is_dir() and (out / PACK_FILE).is_file()):
+        what = "is no pack; it is not replaced" if replace else "exists; --force replaces a pack"
+        raise UsageError(f"{out}: {what}")
+    if source.root.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"{out}: holds the images to pack; give another place")
+
+
+def _names(source: ImageSource, suffix: str) -> list[str]:
+    """Member names: the class as a folder, and everything else of a name in one part."""
+    names: dict[str, int] = {}
+    for index in range(len(source)):
+        name, start = source.name(index), ""
+        if source.labels is not None and source.classes is not None:
+            start = f"{source.classes[source.labels[index]]}/"
+            name = name.removeprefix(start)
+        member = start + str(PurePosixPath(name).with_suffix(suffix)).replace("/", "__")
+        if member in names:
+            other = source.where(names[member])
+            raise DataError(f"{source.where(index)}: would be packed as {member}, as {other} is")
+        names[member] = index
+    return list(names)
+
+
+def _refuse_lost_classes(source: ImageSource) -> None:
+    """Folders bring back names, sorted: numbers of a list would be sorted as names, gaps among them lost."""
+    if source.labels is None or source.classes is None:
+        return
+    there = sorted({source.classes[label] for label in source.labels.tolist()})
+    if tuple(there) != source.classes:
+        raise UsageError(
+            f"{source.root}: its classes are numbers, which folders do not keep; give names in the list"
+        )
+
+
+def _shrunk(pixels: npt.NDArray[np.uint8], long_side_px: int | None) -> npt.NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
+    if long_side_px is None or max(height, width) <= long_side_px:
+        return pixels
+    share = long_side_px / max(height, width)
+    size = max(round(width * share), 1), max(round(height * share), 1)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, encode: Callable[[int], bytes], count: int, ahead: int
+) -> Iterator[bytes]:
+    """The results of `encode` for 0, 1, ..., with at most `ahead` of them waiting."""
+    numbers = iter(range(count))
+    waiting = [pool.submit(encode, number) for number in islice(numbers, ahead)]
+    while waiting:
+        yield waiting.pop(0).result()
+        waiting += [pool.submit(encode, number) for number in islice(numbers, 1)]
+
+
+class _Shard:
+    """A tar archive in memory; members have no time and no owner, so that equal images give equal shards."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self.size = 0
+
+    def add(self, name: str, data: bytes) -> None:
+        """Append a member."""
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        for part in (info.tobuf(tarfile.PAX_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)):
+            self._blocks.append(part)
+            self.size += len(part)
+
+    def close(self) -> bytes:
+        """End the archive; its bytes."""
+        return b"".join([*self._blocks, bytes(2 * tarfile.BLOCKSIZE)])

@@ -1,0 +1,1 @@
+"""Views of whole batches, on the device where they are needed: the same pixels as `bench.images.views`."""
