@@ -87,11 +87,11 @@ class Views:
 
 
 def _crop(view: ViewConfig, drawn: DrawnView, picture: Image.Image) -> Pixels:
-    # A copy: torch would warn of what Pillow lends, which may not be written to.
-    return np.array(apply_crop(picture, drawn.crop, view.crop_px, view.crop_resample))
+    return np.asarray(apply_crop(picture, drawn.crop, view.crop_px, view.crop_resample))
 
 
 def _render(view: ViewConfig, drawn: DrawnView, crop: Pixels) -> Pixels:
-    crops = torch.from_numpy(crop).movedim(-1, -3).unsqueeze(0)
+    # A copy: what Pillow lends may not be written to, of which torch warns.
+    crops = torch.from_numpy(crop.copy()).movedim(-1, -3).unsqueeze(0)
     pixels: Pixels = render_crops(view, [drawn], crops)[0].movedim(-3, -1).numpy()
     return pixels

@@ -1,6 +1,6 @@
 """How fast are pairs of views made, beside other ways of making them? Run by hand.
 
-    python -m tests.benchmarks.bench_input --source DIR [--images 250] [--repeats 3]
+    python -m tests.benchmarks.bench_input --source DIR --out DIR [--images 250] [--repeats 3]
 
 Photographs of ImageNet's size and bits a pixel are made from the images in DIR. Every way takes JPEG bytes
 from memory and makes two views of 224 px, on one thread; they take turns within each repeat, and the median
@@ -27,11 +27,15 @@ from torchvision import transforms as T
 
 from bench.core.paths import CONFIGS
 from bench.core.safe_image import decode_image
+from bench.images.pack import PackKind
 from bench.images.randaugment import apply_operation, draw_randaugment
+from bench.images.source import open_source
 from bench.images.view_config import ViewConfig
+from bench.images.write_pack import write_pack
 from pretrain.modality import feed
 from pretrain.plan import read_config
 from pretrain.samples import Views
+from tests.benchmarks.dali_pairs import dali_pairs
 from tests.benchmarks.photos import make_photos
 
 Way = Callable[[bytes, int], Any]
@@ -136,19 +140,31 @@ def ours(name: str, way: Any, *, jigsaw: bool = False, floats: bool = False) -> 
     return pair
 
 
-def decoded(pixels: list[np.ndarray]) -> Way:
-    """Crops of images that need no decoding: what a store of decoded ones can give."""
-    made = config("moco_v2_ep200")
-    make = Views(made.views, None, 0, "crops")
-    return lambda _data, index: make(pixels[index], index, 0)
+def packed(photos: Path, out: Path, kind: PackKind, long_side_px: int | None) -> Way:
+    """Crops of images in a pack, read anew each time; its pages are in memory after the first time."""
+    if not out.exists():
+        write_pack(
+            open_source(photos),
+            out,
+            kind=kind,
+            long_side_px=long_side_px,
+            quality=90 if kind == "jpeg" else None,
+            shard_bytes=1024**3,
+            num_workers=2,
+            replace=False,
+            progress=lambda _done: None,
+        )
+    images, make = open_source(out), Views(config("moco_v2_ep200").views, None, 0, "crops")
+    return lambda _data, index: make(images.read(index), index, 0)
 
 
-def ways(data: list[bytes]) -> dict[str, Way]:
+def ways(data: list[bytes], photos: Path, packs: Path) -> dict[str, Way]:
     infomin = config("infomin_ep200").view
-    lightly = MoCoV2Transform(gaussian_blur=0.5)
+    lightly, dali = MoCoV2Transform(gaussian_blur=0.5), dali_pairs(data)
     return {
         "torchvision v1 on Pillow, MoCo v2": on_pillow(torchvision_moco()),
         "lightly MoCoV2Transform": lambda one, _: lightly(Image.open(io.BytesIO(one)).convert("RGB")),
+        **({"DALI on a CPU, MoCo v2 without gray": dali} if dali else {}),
         "PyContrast's InfoMin on Pillow": on_pillow(pycontrast_infomin(infomin)),
         "ours, MoCo v2, reference (pillow), uint8": ours("moco_v2_ep200", "pillow"),
         "ours, MoCo v2, batched, uint8": ours("moco_v2_ep200", "batched"),
@@ -158,7 +174,9 @@ def ways(data: list[bytes]) -> dict[str, Way]:
         "ours, MoCo v2, uint8 crops": ours("moco_v2_ep200", "crops"),
         "ours, InfoMin, uint8 crops": ours("infomin_ep200", "crops"),
         "ours, InfoMin with jigsaw, uint8 crops": ours("infomin_ep200", "crops", jigsaw=True),
-        "ours, uint8 crops of decoded images": decoded([decode_image(one, "memory") for one in data]),
+        "ours, uint8 crops, pack of JPEGs, 400 px": packed(photos, packs / "jpeg400", "jpeg", 400),
+        "ours, uint8 crops, decoded pack": packed(photos, packs / "raw", "decoded", None),
+        "ours, uint8 crops, decoded pack, 400 px": packed(photos, packs / "raw400", "decoded", 400),
         "Pillow decodes": lambda one, _: Image.open(io.BytesIO(one)).convert("RGB"),
         "libjpeg-turbo decodes": lambda one, _: decode_image(one, "memory"),
     }
@@ -166,15 +184,16 @@ def ways(data: list[bytes]) -> dict[str, Way]:
 
 @click.command()
 @click.option("--source", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("photos"))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="For photos and packs.")
 @click.option("--images", type=int, default=250)
 @click.option("--repeats", type=int, default=3)
 @click.option("--only", default="", help="Ways with this in their name, and the first.")
 def main(source: Path, out: Path, images: int, repeats: int, only: str) -> None:
     """Print milliseconds a pair, and the rate as a multiple of the first way's."""
     torch.set_num_threads(1)
-    data = [path.read_bytes() for path in make_photos(source, out, images)]
-    first, *others = ways(data).items()
+    photos = out / f"photos-{images}"
+    data = [path.read_bytes() for path in make_photos(source, photos, images)]
+    first, *others = ways(data, photos, out / f"packs-{images}").items()
     compared = dict([first, *(way for way in others if only in way[0])])
     seconds: dict[str, list[float]] = {name: [] for name in compared}
     for _ in range(repeats):
