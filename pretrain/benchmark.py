@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torchvision.models import ResNet
 
-from bench.core.log import progress, quiet_fabric
+from bench.core.errors import UsageError
+from bench.core.log import Bar, progress, quiet_fabric
 from bench.core.processes import out_of_memory, threads_of_a_process
 from pretrain.data.batch import Batch
 from pretrain.data.device_feed import DeviceFeed
-from pretrain.data.loader import TrainLoader, train_batches
+from pretrain.data.loader import AHEAD, TrainLoader, train_batches
 from pretrain.data.order import Order
 from pretrain.devices import make_fabric
 from pretrain.estimate import wait_for
@@ -28,8 +30,37 @@ from pretrain.training import Progress, Training
 
 STEPS, FIRST_STEPS = 10, 2
 """Steps that are timed, and those before them, in which memory is found and kernels are chosen."""
-ROUNDS = 4 * (FIRST_STEPS + STEPS)
-"""All steps: of input alone, twice of steps alone, of both."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lengths:
+    """Steps that are timed and those before them.
+
+    Workers run ahead, all of them from the first moment: input counts only once what they were ahead is used
+    up, and over some rounds of them.
+
+    Attributes:
+        first: Not timed, of steps alone.
+        timed: Of steps alone.
+        first_fed: Not timed, where workers feed.
+        timed_fed: Where workers feed.
+    """
+
+    first: int
+    timed: int
+    first_fed: int
+    timed_fed: int
+
+    @staticmethod
+    def of(plan: Plan) -> Lengths:
+        """For as many workers as a run of this plan has."""
+        ahead = -(-AHEAD * plan.devices.num_workers(plan.config) // plan.config.loop.accumulation_steps)
+        return Lengths(FIRST_STEPS, STEPS, FIRST_STEPS + ahead, max(STEPS, 2 * ahead))
+
+    @property
+    def rounds(self) -> int:
+        """All steps: of input alone, twice of steps alone, of both."""
+        return 2 * (self.first + self.timed + self.first_fed + self.timed_fed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,57 +123,66 @@ def benchmark(plan: Plan) -> Figures:
     Raises:
         EngineError: the device has too little memory.
         DataError: an image cannot be read.
+        UsageError: others have started several processes.
     """
+    if plan.devices.started_by != "us":
+        raise UsageError(f"--benchmark is for one process; this one was started by {plan.devices.started_by}")
     quiet_fabric()
-    config, devices = plan.config, plan.devices
-    fabric = make_fabric(config, devices.alone())
-    order = Order(len(plan.train), config.batch_size // devices.total, 0)
-    with torch.random.fork_rng(), threads_of_a_process(fabric, devices.per_node):
+    config, alone = plan.config, plan.devices.alone()
+    fabric = make_fabric(config, alone)
+    order = Order(len(plan.train), config.batch_size // plan.devices.total, 0)
+    with torch.random.fork_rng(), threads_of_a_process(fabric, plan.devices.per_node):
         try:
-            training = prepare(fabric, job_of(plan, 0), plan.method, config, order)
-            return _figures(plan, training)
+            job = dataclasses.replace(job_of(plan, 0), devices=alone)
+            return _figures(plan, prepare(fabric, job, plan.method, config, order))
         except torch.OutOfMemoryError as error:
             raise out_of_memory(str(error)) from error
 
 
 def _figures(plan: Plan, training: Training) -> Figures:
-    images, device = training.order.batch_size, training.fabric.device
-    with progress("Timing", ROUNDS) as bar:
+    images, lengths = training.order.batch_size, Lengths.of(plan)
+    with progress("Timing", lengths.rounds) as bar:
+        timer = _Timer(training.fabric.device, bar)
 
-        def count(done: Iterator[Any], before: int) -> Iterator[Any]:
-            for number, one in enumerate(done, before * (FIRST_STEPS + STEPS)):
-                bar.update(number + 1)
-                yield one
+        def fed(do: Callable[[TrainLoader, list[Batch]], None]) -> float:
+            loader = _loader(plan, training, lengths.first_fed + lengths.timed_fed)
+            try:
+                return timer.seconds(loader, partial(do, loader), lengths.first_fed, lengths.timed_fed)
+            finally:
+                loader.close()
 
-        loader = _loader(plan, training)
-        input_seconds = _seconds_each(count(loader, 0), lambda _parts: None, device)
-        loader = _loader(plan, training)
+        loader = _loader(plan, training, 1)
         parts = next(loader)
         loader.close()
-        again = [parts] * (FIRST_STEPS + STEPS)
-        step_seconds = _seconds_each(count(iter(again), 1), _Step(training), device)
-        loader = _loader(plan, training)
+        again = [parts] * (lengths.first + lengths.timed)
+        input_seconds = fed(lambda _loader, _parts: None)
+        step_seconds = timer.seconds(again, _Step(training), lengths.first, lengths.timed)
         waited: list[float] = []
+        step = _Step(training)
 
-        def run(parts: list[Batch]) -> None:
+        def run(loader: TrainLoader, parts: list[Batch]) -> None:
             waited.append(loader.waited_seconds)
-            _Step(training, loader)(parts)
+            step(parts, loader)
 
-        run_seconds = _seconds_each(count(loader, 2), run, device)
+        run_seconds = fed(run)
         with _timed_networks(training) as network:
-            apart_seconds = _seconds_each(count(iter(again), 3), _Step(training), device, network.restart)
+            apart_seconds = timer.seconds(
+                again, _Step(training), lengths.first, lengths.timed, network.restart
+            )
     return Figures(
         images=images,
         input_rate=images / input_seconds,
         step_rate=images / step_seconds,
         run_rate=images / run_seconds,
-        waiting_percent=100.0 * (waited[-1] - waited[FIRST_STEPS - 1]) / (run_seconds * STEPS),
-        network_seconds=network.seconds / STEPS,
+        waiting_percent=100.0
+        * (waited[-1] - waited[lengths.first_fed - 1])
+        / (run_seconds * lengths.timed_fed),
+        network_seconds=network.seconds / lengths.timed,
         step_seconds=apart_seconds,
     )
 
 
-def _loader(plan: Plan, training: Training) -> TrainLoader:
+def _loader(plan: Plan, training: Training, num_steps: int) -> TrainLoader:
     """As that of a run with one device."""
     device, config = training.fabric.device, plan.config
     return train_batches(
@@ -150,7 +190,7 @@ def _loader(plan: Plan, training: Training) -> TrainLoader:
         make_views(config, 0, device),
         training.order,
         start_step=0,
-        end_step=FIRST_STEPS + STEPS,
+        end_step=num_steps,
         rank=0,
         world_size=1,
         accumulation=config.loop.accumulation_steps,
@@ -163,34 +203,44 @@ def _loader(plan: Plan, training: Training) -> TrainLoader:
 class _Step:
     """A step as `pretrain.loop` makes it, without what it writes."""
 
-    def __init__(self, training: Training, loader: TrainLoader | None = None) -> None:
-        self._training, self._loader, self._state = training, loader, Progress()
+    def __init__(self, training: Training) -> None:
+        self._training, self._state = training, Progress()
 
-    def __call__(self, parts: list[Batch]) -> None:
+    def __call__(self, parts: list[Batch], loader: TrainLoader | None = None) -> None:
         _, scalars, norm = gradients(self._training, parts, self._state.step)
-        if self._loader:
-            self._loader.prefetch()
+        if loader:
+            loader.prefetch()
         is_finite(self._training, scalars["loss"], norm)
         update(self._training, self._state, norm)
         self._state.step += 1
 
 
-def _seconds_each(
-    steps: Iterator[Any],
-    do: Callable[[Any], None],
-    device: torch.device,
-    before_timing: Callable[[], None] = lambda: None,
-) -> float:
-    """Seconds of one of the last steps, on average."""
-    started = 0.0
-    for number, one in enumerate(steps):
-        do(one)
-        if number + 1 == FIRST_STEPS:
-            wait_for(device)
-            before_timing()
-            started = time.monotonic()
-    wait_for(device)
-    return (time.monotonic() - started) / STEPS
+class _Timer:
+    """Times steps, and counts them on a bar."""
+
+    def __init__(self, device: torch.device, bar: Bar) -> None:
+        self._device, self._bar, self._done = device, bar, 0
+
+    def seconds(
+        self,
+        steps: Iterable[list[Batch]],
+        do: Callable[[list[Batch]], None],
+        first: int,
+        timed: int,
+        before_timing: Callable[[], None] = lambda: None,
+    ) -> float:
+        """Seconds of one of the `timed` steps that come after the `first`, on average."""
+        started = 0.0
+        for number, one in enumerate(steps):
+            do(one)
+            self._done += 1
+            self._bar.update(self._done)
+            if number + 1 == first:
+                wait_for(self._device)
+                before_timing()
+                started = time.monotonic()
+        wait_for(self._device)
+        return (time.monotonic() - started) / timed
 
 
 class _Clock:

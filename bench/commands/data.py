@@ -126,7 +126,7 @@ def synth(
     help="Encode again, or store pixels as they lie in memory.",
 )
 @click.option("--long-side", type=click.IntRange(8, 65_535), help="Shrink larger images to so many px.")
-@click.option("--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="Of JPEG.")
+@click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG, by default 90.")
 @click.option(
     "--shard-mb", type=click.IntRange(1, 4096), default=256, show_default=True, help="Size of a shard."
 )
@@ -139,7 +139,7 @@ def pack(
     out: Path,
     kind: PackKind,
     long_side: int | None,
-    quality: int,
+    quality: int | None,
     shard_mb: int,
     workers: int | None,
     force: bool,
@@ -164,7 +164,7 @@ def pack(
     from bench.images.write_pack import check_request, write_pack
 
     images = open_source(source)
-    encoded = quality if kind == "jpeg" else None
+    encoded = quality or 90 if kind == "jpeg" else quality
     check_request(images, out, kind=kind, quality=encoded, replace=force)
     if not dry_run:
         with progress("Packing", len(images)) as bar:

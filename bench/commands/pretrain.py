@@ -138,12 +138,13 @@ def _estimate(plan: Plan) -> list[str]:
 def _benchmark(plan: Plan, *, as_json: bool, dry_run: bool) -> None:
     from bench.commands._text import duration_text, echo_json
     from bench.core.log import say
-    from pretrain.benchmark import ROUNDS, benchmark
+    from pretrain.benchmark import Lengths, benchmark
     from pretrain.estimate import estimate
 
     found = estimate(plan)
-    seconds = ROUNDS * max(found.step_seconds, found.input_seconds)
-    say(f"Time      about {duration_text(seconds)} for {ROUNDS} steps; nothing is kept")
+    rounds = Lengths.of(plan).rounds
+    seconds = rounds * max(found.step_seconds, found.input_seconds)
+    say(f"Time      about {duration_text(seconds)} for {rounds} steps; nothing is kept")
     if dry_run:
         say("Dry run: would time these steps.")
         return

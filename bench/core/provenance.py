@@ -19,6 +19,7 @@ PACKAGES = (
     "torchvision",
     "numpy",
     "pillow",
+    "simplejpeg",
     "opencv-python-headless",
     "pb1-detectron2",
     "detectron2",

@@ -29,7 +29,7 @@ MAX_BYTES = 256 * 1024**2
 MAX_PIXELS = 89_478_485
 """Pillow's own limit for a decompression bomb: 256 MiB of 24-bit pixels."""
 
-_PPM = re.compile(rb"P6\n([0-9]{1,5}) ([0-9]{1,5})\n255\n")
+_PPM = re.compile(rb"P6\n([0-9]{1,8}) ([0-9]{1,8})\n255\n")
 """As `bench.images.write_pack` writes it, and Pillow."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
@@ -95,7 +95,7 @@ def _decode_jpeg(data: bytes, image: Image.Image) -> npt.NDArray[np.uint8] | Non
         pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError:
         return None
-    return pixels
+    return pixels if pixels.shape[:2] == (image.height, image.width) else None
 
 
 def _decode_with_pillow(image: Image.Image, where: str) -> npt.NDArray[np.uint8]:

@@ -27,6 +27,7 @@ class Pack(Section):
         long_side_px: Larger images were shrunk to it, antialiased; None for none.
         quality: Of JPEG, 1 to 100; None for decoded images.
         source_fingerprint: Of the images that it was made from.
+        num_images: All of them; a folder of shards with fewer is no longer this pack.
         versions: Of the libraries that made the pixels.
     """
 
@@ -34,6 +35,7 @@ class Pack(Section):
     long_side_px: Annotated[int, Field(ge=8, le=65_535)] | None
     quality: Annotated[int, Field(ge=1, le=100)] | None
     source_fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    num_images: Annotated[int, Field(ge=1)]
     versions: dict[str, str]
 
     def text(self) -> str:

@@ -127,8 +127,13 @@ class _Shards(ImageSource):
             raise TypeError("a listing of shards says where each member lies")
         self._shards, self._offsets = listing.shards, listing.offsets
         self._folder, self._stamp = folder, stamp
-        self.pack = read_pack(folder) if root.is_dir() else None
+        self.pack = read_pack(folder)
         if self.pack:
+            if root.is_dir() and self.pack.num_images != len(self):
+                raise DataError(
+                    f"{root}: {len(self):,} images, {self.pack.num_images:,} when it was packed; "
+                    "shards are missing or others came in"
+                )
             told = json_text(self.pack.model_dump())
             self.fingerprint = hashlib.sha256(f"{self.fingerprint}{told}".encode()).hexdigest()
         self._handles = _Handles()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -17,9 +18,12 @@ from PIL import Image
 
 from bench.core.atomic import json_text, new_folder
 from bench.core.errors import DataError, UsageError
+from bench.core.safe_image import MAX_BYTES, decode_image
 from bench.images.pack import PACK_FILE, Pack, PackKind
-from bench.images.source import ImageSource
+from bench.images.source import ImageSource, open_source
 
+_MAX_JPEG_SIDE_PX = 65_500
+"""Of libjpeg."""
 _SUFFIX: dict[PackKind, str] = {"jpeg": ".jpg", "decoded": ".ppm"}
 
 
@@ -49,56 +53,56 @@ def write_pack(
         progress: Called with the number of images done.
 
     Raises:
-        DataError: an image cannot be read, or two would have one name.
+        DataError: an image cannot be read or is too large; shards could not hold its name or class.
         DiskError: it cannot be written; nothing is left of it.
-        UsageError: see `check_request`; or folders could not bring back its classes.
+        UsageError: see `check_request`.
     """
-    check_request(source, out, kind=kind, quality=quality, replace=replace)
-    _refuse_lost_classes(source)
-    names = _names(source, _SUFFIX[kind])
+    names = check_request(source, out, kind=kind, quality=quality, replace=replace)
     pack = Pack(
         kind=kind,
         long_side_px=long_side_px,
         quality=quality,
         source_fingerprint=source.fingerprint,
+        num_images=len(source),
         versions={"pillow": PIL.__version__, "simplejpeg": simplejpeg.__version__},
     )
 
-    def encode(index: int) -> bytes:
-        pixels = _shrunk(source.read(index), long_side_px)
-        if kind == "decoded":
-            return b"P6\n%d %d\n255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
-        encoded = io.BytesIO()
-        Image.fromarray(pixels).save(encoded, "JPEG", quality=quality)
-        return encoded.getvalue()
+    def encode(data: bytes, where: str) -> bytes:
+        return _encoded(_shrunk(decode_image(data, where), long_side_px), quality, where)
 
     with new_folder(out, durable=False, replace=replace) as folder, ThreadPoolExecutor(num_workers) as pool:
         shard, number = _Shard(), 0
-        for index, data in enumerate(_in_order(pool, encode, len(source), 4 * num_workers)):
+        for index, data in enumerate(_in_order(pool, encode, source, 4 * num_workers)):
             shard.add(names[index], data)
             if shard.size >= shard_bytes or index + 1 == len(source):
                 folder.write(f"{number:05}.tar", shard.close())
                 shard, number = _Shard(), number + 1
             progress(index + 1)
         folder.write(PACK_FILE, json_text(pack.model_dump()).encode())
+        _hold(open_source(folder.root), source, names)
     return pack
 
 
 def check_request(
     source: ImageSource, out: Path, *, kind: PackKind, quality: int | None, replace: bool
-) -> None:
-    """Refuse what would fail later.
+) -> list[str]:
+    """Refuse what would fail later; returns the members' names, in the order of the images.
 
     Raises:
-        UsageError: `out` is there and no pack to replace, or holds the images; a quality of decoded images.
+        DataError: two images would have one name.
+        UsageError: `out` is there and no pack to replace; one of it and the images lies in the other; a
+            quality of decoded images; classes that folders could not bring back.
     """
     if (kind == "jpeg") != (quality is not None):
-        raise UsageError("a quality goes with JPEG, and JPEG needs one; decoded images have none")
+        raise UsageError("--quality is of JPEG; decoded images have none")
     if out.exists() and not (replace and out.is_dir() and (out / PACK_FILE).is_file()):
         what = "is no pack; it is not replaced" if replace else "exists; --force replaces a pack"
         raise UsageError(f"{out}: {what}")
-    if source.root.resolve().is_relative_to(out.resolve()):
-        raise UsageError(f"{out}: holds the images to pack; give another place")
+    one, other = source.root.resolve(), out.resolve()
+    if one.is_relative_to(other) or other.is_relative_to(one):
+        raise UsageError(f"{out}: one of it and {source.root} would lie in the other; give another place")
+    _refuse_lost_classes(source)
+    return _names(source, _SUFFIX[kind])
 
 
 def _names(source: ImageSource, suffix: str) -> list[str]:
@@ -128,6 +132,23 @@ def _refuse_lost_classes(source: ImageSource) -> None:
         )
 
 
+def _hold(made: ImageSource, source: ImageSource, names: list[str]) -> None:
+    """A pack is read as any shards are: it must come out as it was meant, before it takes its place."""
+
+    def classes(images: ImageSource, called: Callable[[int], str]) -> dict[str, str | None]:
+        labels = None if images.labels is None else images.labels.tolist()
+        return {
+            called(index): None if labels is None or images.classes is None else images.classes[labels[index]]
+            for index in range(len(images))
+        }
+
+    wanted = classes(source, lambda index: names[index])
+    found = classes(made, made.name)
+    if found != wanted:
+        odd = min(name for name in wanted if found.get(name, "") != wanted[name])
+        raise DataError(f"{source.root}: shards cannot hold {odd} as it is; rename it, or its class")
+
+
 def _shrunk(pixels: npt.NDArray[np.uint8], long_side_px: int | None) -> npt.NDArray[np.uint8]:
     height, width = pixels.shape[:2]
     if long_side_px is None or max(height, width) <= long_side_px:
@@ -137,15 +158,38 @@ def _shrunk(pixels: npt.NDArray[np.uint8], long_side_px: int | None) -> npt.NDAr
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
+def _encoded(pixels: npt.NDArray[np.uint8], quality: int | None, where: str) -> bytes:
+    """JPEG of that quality; without one a PPM: a header and the pixels as they lie in memory."""
+    height, width = pixels.shape[:2]
+    if quality is None:
+        data = b"P6\n%d %d\n255\n" % (width, height) + pixels.tobytes()
+        if len(data) > MAX_BYTES:
+            raise DataError(
+                f"{where}: {len(data):,} bytes decoded, at most {MAX_BYTES:,} are read; shrink it"
+            )
+        return data
+    if max(height, width) > _MAX_JPEG_SIDE_PX:
+        raise DataError(f"{where}: {width} x {height} px; JPEG has {_MAX_JPEG_SIDE_PX:,}; shrink it")
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "JPEG", quality=quality)
+    return encoded.getvalue()
+
+
 def _in_order(
-    pool: ThreadPoolExecutor, encode: Callable[[int], bytes], count: int, ahead: int
+    pool: ThreadPoolExecutor, encode: Callable[[bytes, str], bytes], source: ImageSource, ahead: int
 ) -> Iterator[bytes]:
-    """The results of `encode` for 0, 1, ..., with at most `ahead` of them waiting."""
-    numbers = iter(range(count))
-    waiting = [pool.submit(encode, number) for number in islice(numbers, ahead)]
+    """The images as `encode` makes them, at most `ahead` waiting; files are read by this thread alone."""
+    numbers = iter(range(len(source)))
+    waiting: deque[Future[bytes]] = deque()
+
+    def submit(count: int) -> None:
+        for number in islice(numbers, count):
+            waiting.append(pool.submit(encode, source.data(number), source.where(number)))
+
+    submit(ahead)
     while waiting:
-        yield waiting.pop(0).result()
-        waiting += [pool.submit(encode, number) for number in islice(numbers, 1)]
+        yield waiting.popleft().result()
+        submit(1)
 
 
 class _Shard:

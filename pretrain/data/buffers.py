@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -35,6 +37,8 @@ class Buffer(NamedTuple):
 class Buffers:
     """A ring of buffers in memory that forked processes share.
 
+    It is anonymous: no file in /dev/shm, which is small in containers, and no descriptor.
+
     Args:
         shapes: Of one image.
         batch_size: Images of a batch.
@@ -45,9 +49,8 @@ class Buffers:
         """See the class."""
 
         def room(*shape: int) -> Tensor:
-            made = torch.zeros(batch_size, *shape, 3, dtype=torch.uint8)
-            made.share_memory_()  # type: ignore[no-untyped-call]
-            return made
+            whole = (batch_size, *shape, 3)
+            return torch.frombuffer(mmap.mmap(-1, prod(whole)), dtype=torch.uint8).view(whole)
 
         self._ring = [
             Buffer(
@@ -60,13 +63,3 @@ class Buffers:
     def __getitem__(self, number: int) -> Buffer:
         """The buffer of the batch with that number, counted from the first one on."""
         return self._ring[number % len(self._ring)]
-
-    def lock(self) -> None:
-        """Lock the pages for a GPU, which then copies them by itself; for the time of this process.
-
-        To be called after the workers were forked. Where the system refuses, copies are slower and no other.
-        """
-        runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        for buffer in self._ring:
-            for memory in (*buffer.views, *([] if buffer.patches is None else [buffer.patches])):
-                runtime.cudaHostRegister(memory.data_ptr(), memory.nbytes, 0)

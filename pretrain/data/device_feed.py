@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ class DeviceFeed:
         self._device, self._views = device, tuple(views)
         self._stream: Any = None
         self._copied: Any = None
+        self._gaps: list[tuple[Any, Any]] = []
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -63,6 +65,24 @@ class DeviceFeed:
         """Wait until what was sent has left its buffers."""
         if self._copied:
             self._copied.synchronize()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note how long the network's stream has nothing to do while a batch is waited for."""
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        before.record()
+        yield
+        after.record()
+        self._gaps.append((before, after))
+
+    def idle_seconds(self) -> float:
+        """What has been noted since it was asked last; the stream is waited for."""
+        seconds = 0.0
+        for before, after in self._gaps:
+            after.synchronize()
+            seconds += before.elapsed_time(after) / 1000.0
+        self._gaps.clear()
+        return seconds
 
     def receive(self, batches: list[Batch]) -> list[Batch]:
         """The same batches, once they are whole; from here on the network's work waits for them."""

@@ -25,7 +25,7 @@ from pretrain.data.buffers import Buffers, Shapes
 from pretrain.data.device_feed import DeviceFeed
 from pretrain.data.order import Order, share
 
-_AHEAD = 2
+AHEAD = 2
 """Batches that each worker may be ahead."""
 
 
@@ -73,7 +73,7 @@ class TrainLoader:
     """The batches of a run, one list of `accumulation` batches a step; see `train_batches`.
 
     Attributes:
-        waited_seconds: How long the caller has waited for batches so far, in all.
+        waited_seconds: How long the caller, or the GPU that it feeds, has waited for batches so far, in all.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class TrainLoader:
         try:
             parts, self._ahead = self._ahead or self._step(), None
         finally:
-            self.waited_seconds += time.monotonic() - started
+            self.waited_seconds += time.monotonic() - started + self._feed.idle_seconds()
         if isinstance(parts, BenchError | StopIteration):
             raise parts
         return self._feed.receive(parts)
@@ -114,12 +114,12 @@ class TrainLoader:
         """Bring the batches of the next step on their way while a GPU computes; a CPU has nothing to gain."""
         if self._ahead is not None or not self._feed.is_beside:
             return
-        started = time.monotonic()
-        try:
-            self._ahead = self._step()
-        except (BenchError, StopIteration) as error:
-            self._ahead = error  # of the next step, not of this one
-        self.waited_seconds += time.monotonic() - started
+        # Not this process's time: the GPU has work. What it lacks is seen on its own clock.
+        with self._feed.watched():
+            try:
+                self._ahead = self._step()
+            except (BenchError, StopIteration) as error:
+                self._ahead = error  # of the next step, not of this one
 
     def close(self) -> None:
         """End the workers; no batch comes after it."""
@@ -137,7 +137,7 @@ class TrainLoader:
             raise
         except RuntimeError as error:
             # torch's words for a worker that died; any other error is a fault of ours.
-            if "DataLoader worker" not in str(error):
+            if "DataLoader worker (pid" not in str(error):
                 raise
             raise EngineError(f"a process that reads images is gone: {error}") from error
         if isinstance(done, BenchError):
@@ -210,13 +210,13 @@ def train_batches(
         )
     size = order.batch_size // (world_size * accumulation)
     # Those that workers write, and the one that is being copied.
-    buffers = Buffers(make_sample.shapes, size, num_workers * _AHEAD + 1)
+    buffers = Buffers(make_sample.shapes, size, num_workers * AHEAD + 1)
     loader: DataLoader[_Done | BenchError] = DataLoader(
         _Batches(source, make_sample, buffers),
         sampler=_Places(order, range(start_step, end_step), rank, world_size, accumulation),
         batch_size=None,
         num_workers=num_workers,
-        prefetch_factor=_AHEAD if num_workers else None,
+        prefetch_factor=AHEAD if num_workers else None,
         # A process that was spawned would spawn its workers, too, and each would import torch for seconds.
         multiprocessing_context="fork" if num_workers else None,
         collate_fn=_as_it_is,
@@ -226,10 +226,7 @@ def train_batches(
     )
     if num_workers:
         end_workers_at_exit()
-    done = iter(loader)
-    if feed.is_beside:
-        buffers.lock()
-    return TrainLoader(done, buffers, feed, source.labels if with_labels else None, accumulation)
+    return TrainLoader(iter(loader), buffers, feed, source.labels if with_labels else None, accumulation)
 
 
 class _Places(Sampler[_Place]):

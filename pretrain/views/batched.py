@@ -38,7 +38,7 @@ def render_crops(config: ViewConfig, drawn: Drawn, crops: Tensor) -> Tensor:
 
     Source:
         `bench.images.views.render_view`.
-        Differs: none in the pixels on a CPU; on a GPU see `pretrain.views.moves.move`.
+        Differs: none in the pixels on a CPU; on a GPU as `pretrain.views.moves.move`.
     """
     out = torch.empty_like(crops, memory_format=torch.channels_last)
     # On a CPU one after another: an image stays in the cache through all of its operations.

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pretrain.views.colour import divide
+
 _PASSES = 3
 _ONE, _HALF = 1 << 24, 1 << 23
 """Weights of a box are whole numbers of 24 binary places."""
@@ -90,7 +92,7 @@ def tap_blur(levels: Tensor, sigma_px: npt.NDArray[np.float64], taps: int) -> Te
     offsets = np.arange(-reach, reach + 1)
     weights = np.exp(-(offsets**2) / (2 * sigma_px[:, None] * sigma_px[:, None]))
     filters = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    values = levels / 255.0
+    values = divide(levels, 255.0)
     for dim, border in ((2, (0, 0, reach, reach)), (3, (reach, reach, 0, 0))):
         values = _filtered(F.pad(values, border, mode="reflect"), filters, dim, values.shape[dim])
     return values.mul_(255.0).floor_()

@@ -14,6 +14,15 @@ _LUMA = (19595.0, 38470.0, 7471.0)
 _LUMA_HALF, _LUMA_ONE = 32768.0, 65536.0
 
 
+def divide(values: Tensor, number: float) -> Tensor:
+    """Quotients, rounded once.
+
+    By a plain number, torch multiplies with the reciprocal on a GPU: rounded twice, a value that is cut to a
+    level may come out one below.
+    """
+    return values / values.new_tensor(number)
+
+
 def luma(levels: Tensor) -> Tensor:
     """[batch, 1, height, width]: Pillow's conversion to grayscale."""
     red, green, blue = levels.unbind(dim=1)
@@ -45,8 +54,9 @@ def brightness(levels: Tensor, factor: Tensor) -> Tensor:
 
 def contrast(levels: Tensor, factor: Tensor) -> Tensor:
     """Towards the mean of the image's luma, or away from it. Source: Pillow `ImageEnhance.Contrast`."""
-    mean = luma(levels).mean(dim=(1, 2, 3), keepdim=True, dtype=torch.float64)
-    return blend(mean.add_(0.5).floor_().float(), levels, factor)
+    total = luma(levels).sum(dim=(1, 2, 3), keepdim=True, dtype=torch.float64)
+    mean = divide(total, levels[0, 0].numel()).add_(0.5).floor_().float()
+    return blend(mean, levels, factor)
 
 
 def saturation(levels: Tensor, factor: Tensor) -> Tensor:
@@ -103,7 +113,7 @@ def _to_hsv(red: Tensor, green: Tensor, blue: Tensor) -> tuple[Tensor, Tensor, T
     behind = (is_red * below_green).add_(is_green * below_blue).add_(is_blue * below_red)
     sector = is_green.mul_(2.0).add_(is_blue.mul_(4.0))
     # In float64 and rounded once, as in C: in float32, one colour in 200 comes out a level beside.
-    turns = sector.double().add_(ahead).sub_(behind).float().double().div_(6.0).add_(1.0)
+    turns = divide(sector.double().add_(ahead).sub_(behind).float().double(), 6.0).add_(1.0)
     hue = turns.sub_(turns.floor()).float().double().mul_(255.0).floor_().float()
     return hue, saturation_, value
 
@@ -115,11 +125,11 @@ _CENTRES, _SIGNS, _OFFSETS = (3.0, 2.0, 4.0), (-1.0, 1.0, 1.0), (2.0, -1.0, -1.0
 
 def _from_hsv(hue: Tensor, saturation_: Tensor, value: Tensor) -> Tensor:
     """[batch, 3, height, width] from levels of hue, saturation and value."""
-    place = (hue * 6.0).div_(255.0).unsqueeze(1)
+    place = divide(hue * 6.0, 255.0).unsqueeze(1)
     centres, signs, offsets = (
         torch.tensor(numbers, device=hue.device).view(1, 3, 1, 1) for numbers in (_CENTRES, _SIGNS, _OFFSETS)
     )
     weight = (place - centres).abs_().mul_(signs).add_(offsets).clamp_(0.0, 1.0)
-    share = (saturation_ / 255.0).unsqueeze(1)
+    share = divide(saturation_, 255.0).unsqueeze(1)
     # Halves are rounded up: no level is below 0.
     return weight.mul_(share).neg_().add_(1.0).mul_(value.unsqueeze(1)).add_(0.5).floor_()

@@ -37,7 +37,7 @@ def apply_randaugment(
 
     Source:
         As `bench.images.randaugment.apply_operation`.
-        Differs: from there in nothing on a CPU; on a GPU see `pretrain.views.moves.move`.
+        Differs: none on a CPU; on a GPU as `pretrain.views.moves.move`.
     """
     if levels.device.type == "cpu":
         return _by_pillow(levels, operations, fill)

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
 ]
 MOST_OFF = 1e-4
-"""Share of values that may be a level beside: a GPU may fuse a product and a sum."""
+"""Share of values that may be a level beside."""
 
 
 @pytest.mark.parametrize("name", published_views())

@@ -109,6 +109,10 @@ def test_what_would_lose_something_is_refused_and_nothing_is_written(root: Path,
         _, error = run(source, "--out", out)
         assert isinstance(error, kind) and text in str(error)
         assert not out.exists() and not list(tmp_path.glob(".*"))
+        assert (run(source, "--out", out, "--dry-run")[1] is None) == (source == broken)
+    assert isinstance(run(root, "--out", out, "--kind", "decoded", "--quality", 80)[1], UsageError)
+    _, error = run(root, "--out", root / "pack")
+    assert isinstance(error, UsageError) and "would lie in the other" in str(error)
     write(tmp_path / "there", {"note": b"mine"})
     for place, text in ((tmp_path / "there", "is no pack"), (root, "is no pack"), (tmp_path, "is no pack")):
         _, error = run(root, "--out", place, "--force")
@@ -124,6 +128,25 @@ def test_a_pack_is_replaced_with_force_alone(root: Path, tmp_path: Path) -> None
     assert error is None and json.loads(printed)["num_images"] == 4
     pack = open_source(out).pack
     assert pack is not None and pack.kind == "decoded" and pack.quality is None
+
+
+def test_a_pack_stays_one_shard_by_shard_and_a_lost_shard_is_seen(tmp_path: Path) -> None:
+    root = write(tmp_path / "large", {f"{n % 3}/{n}.png": picture(700, 500, n) for n in range(6)})
+    run(root, "--out", tmp_path / "pack", "--kind", "decoded", "--shard-mb", 2)
+    assert open_source(tmp_path / "pack" / "00000.tar").pack is not None
+    (tmp_path / "pack" / "00001.tar").unlink()
+    with pytest.raises(DataError, match="4 images, 6 when it was packed"):
+        open_source(tmp_path / "pack")
+
+
+def test_what_shards_cannot_hold_is_found_before_the_pack_is_there(tmp_path: Path) -> None:
+    root = write(tmp_path / "set", {"x/a.png": png(1), "x/b.png": png(2)})
+    (root / "list.txt").write_text("x/a.png\t.hidden\nx/b.png\tseen\n")
+    _, error = run(root / "list.txt", "--out", tmp_path / "pack")
+    assert isinstance(error, DataError) and ".hidden/x__a.jpg" in str(error)
+    (root / "list.txt").write_text("x/a.png\ta/b\nx/b.png\tseen\n")
+    assert isinstance(run(root / "list.txt", "--out", tmp_path / "pack")[1], DataError)
+    assert not (tmp_path / "pack").exists()
 
 
 def test_a_damaged_pack_file_is_an_error(root: Path, tmp_path: Path) -> None:

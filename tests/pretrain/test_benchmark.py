@@ -40,6 +40,21 @@ def test_figures_fit_together_and_nothing_is_left(tmp_path: Path, images: Path) 
     assert not list((tmp_path / "out").glob("pretrain/*"))
 
 
+def test_many_workers_do_not_hide_slow_input(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six start on twelve batches at once: what they were ahead at the start must not count."""
+    real = Views.__call__
+
+    def slow_view(self: Views, *arguments: Any) -> Any:
+        time.sleep(0.05)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Views, "__call__", slow_view)
+    found = figures(tmp_path, images, "loop.num_workers=6")
+    assert found.input_rate < 6 / 0.05
+
+
 def test_slow_input_and_slow_steps_are_told_apart(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

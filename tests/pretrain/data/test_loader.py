@@ -57,6 +57,10 @@ class Makes:
         return self._function(image, index, epoch)
 
 
+def runtime_error(image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
+    raise RuntimeError(index)
+
+
 def broken(image: npt.NDArray[np.uint8], index: int, epoch: int) -> Sample:
     raise ZeroDivisionError(index)
 
@@ -205,6 +209,8 @@ def test_a_bad_image_is_a_data_error_with_its_name(tmp_path: Path, num_workers: 
 def test_a_fault_of_ours_is_not_a_data_error(source: ImageSource, num_workers: int) -> None:
     with pytest.raises(ZeroDivisionError):
         next(loader(source, Makes(broken), num_workers=num_workers))
+    with pytest.raises(RuntimeError):
+        next(loader(source, Makes(runtime_error), num_workers=num_workers))
 
 
 def test_a_worker_that_was_killed_is_named_as_such(source: ImageSource) -> None:
