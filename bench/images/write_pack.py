@@ -78,8 +78,8 @@ def write_pack(
                 folder.write(f"{number:05}.tar", shard.close())
                 shard, number = _Shard(), number + 1
             progress(index + 1)
-        folder.write(PACK_FILE, json_text(pack.model_dump()).encode())
         _hold(open_source(folder.root), source, names)
+        folder.write(PACK_FILE, json_text(pack.model_dump()).encode())
     return pack
 
 
@@ -89,7 +89,7 @@ def check_request(
     """Refuse what would fail later; returns the members' names, in the order of the images.
 
     Raises:
-        DataError: two images would have one name.
+        DataError: two images would have one name, or shards could not hold one.
         UsageError: `out` is there and no pack to replace; one of it and the images lies in the other; a
             quality of decoded images; classes that folders could not bring back.
     """
@@ -114,6 +114,8 @@ def _names(source: ImageSource, suffix: str) -> list[str]:
             start = f"{source.classes[source.labels[index]]}/"
             name = name.removeprefix(start)
         member = start + str(PurePosixPath(name).with_suffix(suffix)).replace("/", "__")
+        if member.count("/") != bool(start) or any(part.startswith(".") for part in member.split("/")):
+            raise DataError(f"{source.where(index)}: shards cannot hold {member}; rename it, or its class")
         if member in names:
             other = source.where(names[member])
             raise DataError(f"{source.where(index)}: would be packed as {member}, as {other} is")
