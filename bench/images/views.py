@@ -151,11 +151,6 @@ def render_view(config: ViewConfig, drawn: DrawnView, image: Pixels) -> Pixels:
     return np.array(picture)
 
 
-def make_view(config: ViewConfig, image: Pixels, generator: np.random.Generator) -> Pixels:
-    """A view of `image`, drawn and rendered: [crop_px, crop_px, 3]. Raises as `render_view`."""
-    return render_view(config, draw_view(config, _size(image), generator), image)
-
-
 def draw_patches(config: JigsawConfig, size: tuple[int, int], generator: np.random.Generator) -> DrawnPatches:
     """The parameters of the patches of one image of `size` (width and height in pixels).
 

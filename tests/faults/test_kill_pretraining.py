@@ -27,8 +27,8 @@ from bench.cli import main
 from bench.core import atomic
 from bench.core.checkpoint import newest_step
 from bench.core.weights import WEIGHTS_FILE
-from bench.images.views import make_patches, make_view
-from pretrain import loop, monitor, training
+from bench.images.views import make_patches
+from pretrain import loop, monitor, samples, training
 from pretrain import run as product
 from pretrain import step as one_step
 from pretrain.contrast import QueueContrast
@@ -55,6 +55,7 @@ from tests.helpers.pretraining import (
     toy_job,
     toy_overrides,
 )
+from tests.helpers.views import make_view
 
 EVERY_STEP = "loop.checkpoint_minutes=0.000001"
 PLACES = ("loading", "forward", "update", "saving", "monitor")
@@ -358,7 +359,7 @@ def test_views_from_a_global_generator_are_seen(
     tmp_path: Path, make_job: MAKE_JOB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A negative control, too; each part of a run starts as a new process would."""
-    monkeypatch.setattr(product, "Views", GlobalViews)
+    monkeypatch.setattr(samples, "Views", GlobalViews)
     whole, job = (make_job(tmp_path / place, SOME[0]) for place in ("whole", "parts"))
     for part in (lambda: run(whole), lambda: run_until(job, 7), lambda: resume(job)):
         GlobalViews.draw = np.random.default_rng(0)

@@ -72,7 +72,7 @@ def test_faults_of_names_and_of_pixels(root: Path) -> None:
     out, error = run("images", root)
     assert isinstance(error, DataError)
     assert out.splitlines() == [
-        f"{root / 'dog/z.gif'}: not named like an image (.bmp, .jpeg, .jpg, .png, .webp)"
+        f"{root / 'dog/z.gif'}: not named like an image (.bmp, .jpeg, .jpg, .png, .ppm, .webp)"
     ]
     assert json.loads(run("images", root, "--json")[0])["faults"] == out.splitlines()
 

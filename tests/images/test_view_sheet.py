@@ -15,7 +15,8 @@ from bench.images.randaugment import DrawnOperation
 from bench.images.sheet import TILE_PX
 from bench.images.view_config import JigsawConfig, ViewConfig
 from bench.images.view_sheet import caption_of, view_sheet
-from bench.images.views import DrawnView, make_patches, make_view
+from bench.images.views import DrawnView, make_patches
+from tests.helpers.views import make_view
 from tests.images.test_operations import picture
 
 # Tiles are shown as they are at this size, so that pixels can be compared.

@@ -23,10 +23,10 @@ from bench.images.views import (
     draw_patches,
     draw_view,
     make_patches,
-    make_view,
     render_patches,
     render_view,
 )
+from tests.helpers.views import make_view
 from tests.images.test_operations import picture
 from tests.images.test_view_draws import TABLE, preset
 
@@ -163,7 +163,7 @@ def test_other_arrays_than_images_are_our_fault() -> None:
     image = np.asarray(picture(20, 10))
     for wrong in (image[..., 0], image.astype(np.float32), image[..., :2], image[:0]):
         with pytest.raises(ValueError, match=r"expected .height, width, 3. uint8"):
-            make_view(preset("A"), wrong, np.random.default_rng(0))
+            render_view(preset("A"), draw_view(preset("A"), (8, 8), np.random.default_rng(0)), wrong)
     drawn = draw_view(preset("A"), (10, 20), np.random.default_rng(0))
     with pytest.raises(ValueError, match="drawn for an image of 10 x 20 px"):
         render_view(preset("A"), drawn, image)

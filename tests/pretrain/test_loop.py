@@ -98,7 +98,7 @@ def spoil(tensor: Tensor | None, value: float) -> None:
 
 def inject(patch: pytest.MonkeyPatch, what: str, value: float, at: int) -> None:
     """Spoil one thing in a step, counted from 1."""
-    real_prepare, real_rate = product.prepare, loop.learning_rate
+    real_prepare, real_rate = product.prepare, one_step.learning_rate
     real_forward = one_step._forward_and_backward
 
     def prepare_spoilt(*arguments: Any) -> Training:
@@ -131,7 +131,7 @@ def inject(patch: pytest.MonkeyPatch, what: str, value: float, at: int) -> None:
     if what == "loss":
         patch.setattr(product, "prepare", prepare_spoilt)
     elif what == "learning rate":
-        patch.setattr(loop, "learning_rate", rate_spoilt)
+        patch.setattr(one_step, "learning_rate", rate_spoilt)
     else:
         patch.setattr(one_step, "_forward_and_backward", forward_spoilt)
 
@@ -205,7 +205,7 @@ def test_a_run_that_diverged_goes_on_as_if_it_had_not(
 def test_one_bad_part_of_a_batch_is_enough(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop.Place
+    real = one_step.Place
     seen = []
 
     def place(seed: int, at: int, part: int) -> Any:
@@ -213,7 +213,7 @@ def test_one_bad_part_of_a_batch_is_enough(
         return real(seed, at if part != 1 else 98, part)
 
     job = toy_job(tmp_path, images, SOME[0], *SHORT, "loop.accumulation_steps=2")
-    monkeypatch.setattr(loop, "Place", place)
+    monkeypatch.setattr(one_step, "Place", place)
     inject(monkeypatch, "loss", math.nan, 99)
     with pytest.raises(DivergedError, match=r"step 1: the loss is nan .*; there is no checkpoint yet"):
         run(job)
