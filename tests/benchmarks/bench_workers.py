@@ -64,6 +64,7 @@ def beside(start: Callable[..., Any], workers: int, data: list[bytes], seconds: 
 def main(photos: Path, workers: int, seconds: float, repeats: int) -> None:
     """Print both rates of both ways."""
     torch.set_num_threads(1)
+    config("moco_v2_ep200")  # loaded once, before there are threads
     data = [path.read_bytes() for path in sorted(photos.glob("*.jpg"))]
     processes = multiprocessing.get_context("fork").Process
     for _ in range(repeats):
