@@ -1,4 +1,4 @@
-"""How fast is a pretraining here, and what holds it up: input alone, steps alone, both; nothing is kept."""
+"""How fast is a pretraining here, and what holds it up: input, steps, both; no weights are kept."""
 
 from __future__ import annotations
 

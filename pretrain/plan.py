@@ -116,8 +116,9 @@ class Plan:
             f"{config.loop.precision}, {where}, seeds {', '.join(map(str, self.options.seeds))}",
             f"Identity  {self.identity[:12]}",
         ]
-        if self.train.pack:
-            lines.append(f"Note      the images are {self.train.pack.text()}: not their own pixels")
+        for what, images in (("images", self.train), ("held-out images", self.val)):
+            if images and images.pack:
+                lines.append(f"Note      the {what} are {images.pack.text()}: not their own pixels")
         lines += [f"Departs   {line}" for line in self.departures]
         shuffles = getattr(config.parts, "shuffle_bn", None) or "none"
         alone = devices.total == 1 or (devices.per_node == 1 and shuffles == "node")

@@ -350,7 +350,8 @@ def _weights(job: Job, training: Training, state: Progress) -> Weights:
         notes.append(f"departs from its config file: {'; '.join(job.departures)}"[:2000])
     if state.monitor:
         asked = ", ".join(f"{key} {value}" for key, value in job.conditions["knn"].items())
-        notes.append(f"k-NN {state.monitor[-1]['knn']:.1f} % on held-out images ({asked})")
+        packed = f", {job.val.pack.text()}" if job.val and job.val.pack else ""
+        notes.append(f"k-NN {state.monitor[-1]['knn']:.1f} % on held-out images{packed} ({asked})")
     card = Card(
         name=job.name,
         arch=config.backbone.arch,

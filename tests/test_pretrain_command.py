@@ -229,3 +229,23 @@ def test_held_out_images_of_other_classes_are_refused(data: Path, tmp_path: Path
     )
     assert done.returncode == 4
     assert "classes" in done.stderr
+
+
+def test_packed_images_are_named_in_the_plan_and_on_the_card(tmp_path: Path, bench_here: Run) -> None:
+    generate(tmp_path / "data", class_size_px=32, counts=Counts(0, 0, 3, 2))
+    for split in ("train", "val"):
+        source, out = tmp_path / "data" / "folder" / split, tmp_path / "pack" / split
+        assert bench_here("data", "pack", str(source), "--out", str(out), "--kind", "decoded").returncode == 0
+    settings = [word for setting in TOY for word in ("--set", setting)]
+    data, runs = str(tmp_path / "pack"), str(tmp_path / "runs")
+    done = bench_here("pretrain", "moco_v2", "--smoke", "--data", data, "--out", runs, *settings)
+    assert done.returncode == 0, done.stderr
+    assert "the images are a pack" in done.stderr and "the held-out images are a pack" in done.stderr
+    (path,) = (tmp_path / "runs").glob("pretrain/*/seed-0/weights.safetensors")
+    notes = " ".join(read_weights(path).card.notes)
+    assert "trained on a pack" in notes and "held-out images, a pack" in notes
+
+
+def test_one_question_at_a_time(tmp_path: Path, bench_here: Run) -> None:
+    asked = ("pretrain", "moco_v2", "--smoke", "--benchmark", "--show-views", str(tmp_path / "a.png"))
+    assert bench_here(*asked).returncode == 2

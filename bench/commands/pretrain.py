@@ -71,6 +71,8 @@ def command(
     from pretrain.plan import Options, make_plan
     from pretrain.run import execute, pending
 
+    if benchmark and show_views is not None:
+        raise click.UsageError("--benchmark and --show-views: give one of them")
     if data is None:
         from bench.synth.embedded import DEFAULT_ROOT, embedded_data
 
@@ -144,7 +146,7 @@ def _benchmark(plan: Plan, *, as_json: bool, dry_run: bool) -> None:
     found = estimate(plan)
     rounds = Lengths.of(plan).rounds
     seconds = rounds * max(found.step_seconds, found.input_seconds)
-    say(f"Time      about {duration_text(seconds)} for {rounds} steps; nothing is kept")
+    say(f"Time      about {duration_text(seconds)} for {rounds} steps; no weights are kept")
     if dry_run:
         say("Dry run: would time these steps.")
         return
