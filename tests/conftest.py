@@ -36,6 +36,12 @@ def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def coco(voc: Path) -> Path:
+    """The same images in COCO layout. Tests that change it take a copy."""
+    return voc.parent / "coco"
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A torchvision-layout checkpoint of a ResNet-50."""
     from tests.helpers.weights import make_checkpoint

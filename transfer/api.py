@@ -7,6 +7,7 @@ registry gives it a subcommand, its help, listings and the contract tests.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,21 @@ from bench.core.records import DataStamp
 from bench.core.registry import Registry
 from bench.core.store import Attachment
 from bench.core.weights import Weights
+from transfer.metrics.result import Result
 from transfer.protocols.detection import DetectionProtocol
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A metric's name as in the published results, and its direction; all metrics are in percent."""
+    """A metric's name as in the published results, and its direction; all metrics are in percent.
+
+    `may_be_missing`: it is a mean over what a data set need not have, and has no value then.
+    """
 
     name: str
     meaning: str
     higher_is_better: bool = True
+    may_be_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class TaskSpec:
     """What a task is.
 
     `version` rises whenever its numbers would move for equal weights, protocol and data. `data_layout` is the
-    word by which `bench data check` knows its kind of data set.
+    word by which `bench data check` knows its kind of data set. `remark` is for its help.
     """
 
     name: str
@@ -45,6 +51,7 @@ class TaskSpec:
     main_metric: str
     default_protocol: str
     source: str
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Job:
         protocol: As it will be run, substitutions made.
         data: What the task read; the engine and the task know its type.
         weights: The backbone, or None for random initialisation.
+        measure: Makes numbers of what a detector found on the test split.
         card: The weights' card.
         seed: Of the trial.
         identity: The protocol identity, which a checkpoint to resume must share.
@@ -65,6 +73,7 @@ class Job:
 
     protocol: DetectionProtocol
     data: Any
+    measure: Callable[[Any], Result]
     weights: Weights | None
     card: Card
     seed: int
@@ -116,7 +125,10 @@ class Output:
 
 
 class Task(ABC):
-    """One transfer task. It never imports an engine."""
+    """One transfer task. It never imports an engine.
+
+    A task knows the types of its own protocol and data, so its methods are given `Any`.
+    """
 
     spec: TaskSpec
 
@@ -129,7 +141,7 @@ class Task(ABC):
         """Refuse an input spec that the engine cannot serve. Raises WeightsError."""
 
     @abstractmethod
-    def load_data(self, root: Path, protocol: DetectionProtocol) -> Any:
+    def load_data(self, root: Path, protocol: Any) -> Any:
         """Read and check the data, every pixel, before anything trains.
 
         Raises DataError with every problem.
@@ -140,8 +152,25 @@ class Task(ABC):
         """What a record says of the data."""
 
     @abstractmethod
-    def data_departures(self, data: Any, protocol: DetectionProtocol) -> tuple[str, ...]:
+    def data_departures(self, data: Any, protocol: Any) -> tuple[str, ...]:
         """In what this differs from the published data set, as far as can be told."""
+
+    @abstractmethod
+    def measure(self, data: Any, found: Any, protocol: Any) -> Result:
+        """The numbers of a test, and the file to keep.
+
+        Args:
+            data: From `load_data`.
+            found: What the engine brings back of the test split.
+            protocol: As it was run.
+        """
+
+    @abstractmethod
+    def unpack(self, data: bytes, sha256: str, where: str) -> tuple[Any, Any]:
+        """Truth and findings from the file that `measure` gave to be kept.
+
+        Raises DataError: damaged, or not the file that the record means; `where` names it.
+        """
 
     @abstractmethod
     def embedded_data(self, root: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transfer.adapters.load import load_backbone
 from transfer.api import Job, Output, Task
 from transfer.comparability import Devices, Wishes, fit, judge
 from transfer.engines import Engine, load_engine
+from transfer.metrics.result import Result
 from transfer.protocols.detection import DetectionProtocol
 
 RANDOM = "random"
@@ -76,6 +78,7 @@ class Plan:
         return Job(
             protocol=self.protocol,
             data=self.data,
+            measure=partial(_measure, self.task, self.data, self.protocol),
             weights=self.weights,
             card=self.card,
             seed=seed,
@@ -107,6 +110,10 @@ class Plan:
         lines += [f"Departs   {line}" for line in self.departures]
         lines += [f"Note      {line}" for line in (*stamp.notes, *self.card.notes)]
         return lines
+
+
+def _measure(task: Task, data: Any, protocol: DetectionProtocol, found: Any) -> Result:
+    return task.measure(data, found, protocol)
 
 
 def make_plan(task: Task, options: Options) -> Plan:
@@ -240,9 +247,12 @@ def _trial(plan: Plan, seed: int, store: Store, engine: Engine | None) -> Record
 
 def _record(plan: Plan, seed: int, output: Output, watch: provenance.Stopwatch) -> Record:
     spec = plan.task.spec
-    expected = [metric.name for metric in spec.metrics]
-    if sorted(output.metrics) != sorted(expected):
-        raise RuntimeError(f"{spec.engine} returned {sorted(output.metrics)}, {spec.name} needs {expected}")
+    known = {metric.name for metric in spec.metrics}
+    needed = {metric.name for metric in spec.metrics if not metric.may_be_missing}
+    if not needed <= output.metrics.keys() <= known:
+        raise RuntimeError(
+            f"{spec.engine} returned {sorted(output.metrics)}, {spec.name} needs {sorted(needed)}"
+        )
     details = output.details
     if output.predictions is not None:
         # The file's name follows from the record's id and these two.
@@ -265,6 +275,7 @@ def _record(plan: Plan, seed: int, output: Output, watch: provenance.Stopwatch) 
         metrics={
             metric.name: Metric(value=output.metrics[metric.name], higher_is_better=metric.higher_is_better)
             for metric in spec.metrics
+            if metric.name in output.metrics
         },
         main_metric=spec.main_metric,
         details=details,

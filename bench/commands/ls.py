@@ -31,14 +31,14 @@ def protocols(as_json: bool) -> None:
     from bench.commands._text import echo_json, rows, terminal_width
     from bench.core.config import read_toml
     from bench.core.paths import CONFIGS
-    from bench.report.published import read_published
+    from bench.report.published import num_published, read_published
 
     published = read_published()
     found = []
     for path in sorted((CONFIGS / "transfer").glob("*.toml")):
         values = read_toml(path)
         entry = {key: values[key] for key in ("slug", "task", "version", "title", "source")}
-        found.append({**entry, "num_published": len(published.rows_for(values["task"], values["slug"]))})
+        found.append({**entry, "num_published": num_published(published, values["task"], values["slug"])})
     if as_json:
         echo_json(found)
         return

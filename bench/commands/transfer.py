@@ -59,6 +59,11 @@ def _task_command(name: str) -> click.Command:
         metavar="N",
         help="Take the batch in N parts, for less memory; batch norm sees a part at a time (marked).",
     )
+    @click.option(
+        "--show-predictions",
+        is_flag=True,
+        help="Draw what was found beside what is there, on sample images, into the run folder.",
+    )
     def run(**values: Any) -> None:
         run_task(task, **values)
 
@@ -72,7 +77,8 @@ def _task_command(name: str) -> click.Command:
             f"  bench transfer {name} --checkpoint net.pth --data DIR --accumulate 2 --precision bf16",
         ]
     )
-    text = f"{spec.summary}\n\nMetrics: {metrics}.\n\n{examples}"
+    remark = f"{spec.remark}\n\n" if spec.remark else ""
+    text = f"{spec.summary}\n\nMetrics: {metrics}.\n\n{remark}{examples}"
     return click.Command(name, callback=run, params=_params(run), help=text, short_help=spec.summary)
 
 
@@ -81,11 +87,14 @@ def _params(function: Any) -> list[click.Parameter]:
     return list(reversed(function.__click_params__))
 
 
-def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **values: Any) -> None:
+def run_task(
+    task: Task, *, dry_run: bool, as_json: bool, show_predictions: bool, data: Path | None, **values: Any
+) -> None:
     """Plan, say the plan, execute it, print what came out."""
     from bench.core import atomic
     from bench.core.log import say
     from transfer.run import Options, execute, make_plan, pending
+    from transfer.show import show
 
     if data is None:
         from bench.synth.embedded import DEFAULT_ROOT, embedded_data
@@ -107,12 +116,17 @@ def run_task(task: Task, *, dry_run: bool, as_json: bool, data: Path | None, **v
         say(f"Dry run: would write {plan.run_dir(plan.options.seeds[0]).parent}; nothing was written.")
         return
     records = execute(plan)
+    for path in show(plan, records) if show_predictions else []:
+        say(f"Predictions drawn in {path}")
     if as_json:
         dumped = [record.model_dump(mode="json") for record in records]
         click.echo(atomic.json_text(dumped), nl=False)
         return
+    names = [metric.name for metric in task.spec.metrics]
     for record in records:
-        numbers = "  ".join(f"{name} {metric.value:.2f}" for name, metric in record.metrics.items())
+        numbers = "  ".join(
+            f"{name} {record.metrics[name].value:.2f}" for name in names if name in record.metrics
+        )
         click.echo(f"{record.weights.name}  seed {record.seed}  {numbers}  [{record.protocol.status}]")
 
 

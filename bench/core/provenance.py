@@ -27,6 +27,7 @@ PACKAGES = (
     "onedl-mmcv",
     "onedl-mmengine",
     "pycocotools",
+    "hotcoco",
     "fvcore",
     "lightning-fabric",
     "lightly",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from bench.core.paths import file_size
 
 MAX_BYTES = 2 * 1024**3
 MAX_DEPTH = 64
+
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
 
 
 def read_json(path: Path, *, error: type[BenchError] = DataError, max_bytes: int = MAX_BYTES) -> Any:
@@ -70,20 +73,11 @@ def _check_depth(text: str, where: str, error: type[BenchError]) -> None:
     # Counted before parsing, since a deep file exhausts the stack of the standard reader. Brackets in
     # strings are stepped over.
     depth = 0
-    in_string = escaped = False
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
-    for character in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "[{":
+    for token in _STRING_OR_BRACKET.finditer(text):
+        character = token[0]
+        if character in "[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise error(f"{where}: nested deeper than {MAX_DEPTH}")

@@ -110,6 +110,21 @@ class Store:
             return None
         return _read(path)
 
+    def predictions(self, record: Record) -> tuple[bytes, str, Path]:
+        """The file of predictions beside a record: its content, the sha256 that it must have, its place.
+
+        Raises:
+            StoreError: the record has none, or it is not there.
+        """
+        kept = record.details.get("predictions")
+        if not isinstance(kept, dict):
+            raise StoreError(f"record {record.id}: keeps no predictions")
+        path = self.attachment_path(record, kept["sha256"], kept["suffix"])
+        try:
+            return path.read_bytes(), kept["sha256"], path
+        except OSError as error:
+            raise StoreError(f"{path}: the record's predictions cannot be read: {error.strerror}") from None
+
     def scan(self) -> Scan:
         """All records below the root; a file that is not one, or lies under a wrong name, is named."""
         scan = Scan()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from bench.core.errors import DataError, UsageError, did_you_mean
 from bench.core.paths import inside
@@ -19,6 +19,8 @@ from bench.images.source import open_source
 TILE_PX = 240
 _GAP_PX = 6
 _CAPTION_PX = 18
+_MANY = 15
+"""Of more boxes in a picture, only the first of each name is labelled: the colour tells the others."""
 _PAGE = (246, 246, 244)
 _INK = (40, 40, 40)
 # Paul Tol's bright and vibrant schemes: told apart by most colour-blind readers.
@@ -38,7 +40,11 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class Box:
-    """One box: pixels of the picture, 1-based, both ends included, as in VOC. Faint ones are difficult."""
+    """One box: pixels of the picture, 1-based, both ends included, as in VOC. Faint ones are difficult.
+
+    `mask` is [height, width] of the picture: the pixels of what is in the box, laid over it in its colour.
+    `note` stands behind the name.
+    """
 
     name: str
     left: float
@@ -46,6 +52,8 @@ class Box:
     right: float
     bottom: float
     faint: bool
+    mask: npt.NDArray[np.bool_] | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,42 +92,64 @@ def tiles_of(root: Path, *, split: str | None, count: int) -> list[Tile]:
     return _folder_tiles(root, count)
 
 
-def sheet_png(tiles: list[Tile], *, columns: int | None = None) -> bytes:
-    """The PNG of a sheet; `columns` None makes it a little wider than high."""
+def sheet_png(tiles: list[Tile], *, columns: int | None = None, tile_px: int = TILE_PX) -> bytes:
+    """The PNG of a sheet; `columns` None makes it a little wider than high.
+
+    Args:
+        tiles: Row by row.
+        columns: Pictures in a row.
+        tile_px: The longer side of a picture.
+    """
     columns = columns or max(1, round((len(tiles) * 1.5) ** 0.5))
     rows = -(-len(tiles) // columns)
-    step_x, step_y = TILE_PX + _GAP_PX, TILE_PX + _CAPTION_PX + _GAP_PX
+    step_x, step_y = tile_px + _GAP_PX, tile_px + _CAPTION_PX + _GAP_PX
     page = Image.new("RGB", (columns * step_x + _GAP_PX, rows * step_y + _GAP_PX), _PAGE)
     names = sorted({box.name for tile in tiles for box in tile.boxes})
     colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
     for index, tile in enumerate(tiles):
         corner = (_GAP_PX + index % columns * step_x, _GAP_PX + index // columns * step_y)
-        _draw_tile(page, tile, corner, colours)
+        _draw_tile(page, tile, corner, colours, tile_px)
     buffer = io.BytesIO()
     page.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _draw_tile(page: Image.Image, tile: Tile, corner: tuple[int, int], colours: dict[str, str]) -> None:
+def _draw_tile(
+    page: Image.Image, tile: Tile, corner: tuple[int, int], colours: dict[str, str], tile_px: int
+) -> None:
     height, width = tile.pixels.shape[:2]
-    scale = TILE_PX / max(height, width)
+    scale = tile_px / max(height, width)
     shown = (max(round(width * scale), 1), max(round(height * scale), 1))
-    picture = Image.fromarray(tile.pixels).resize(shown, Image.Resampling.BICUBIC)
+    picture = Image.fromarray(_with_masks(tile, colours)).resize(shown, Image.Resampling.BICUBIC)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
+    labelled: set[str] = set()
     for box in tile.boxes:
         # From 1-based with both ends inside to the corners of the drawn frame.
         frame = ((box.left - 1) * scale, (box.top - 1) * scale, box.right * scale - 1, box.bottom * scale - 1)
         if frame[2] > frame[0] and frame[3] > frame[1]:
             draw.rectangle(frame, outline=colours[box.name], width=1 if box.faint else 2)
-        text = f"{box.name}?" if box.faint else box.name
+        if len(tile.boxes) > _MANY and box.name in labelled:
+            continue
+        labelled.add(box.name)
+        text = f"{box.name}{'?' if box.faint else ''}{box.note}"
         length = draw.textlength(text, font=font)
         left = max(min(frame[0], shown[0] - length - 4), 0)
         top = frame[1] - 14 if frame[1] >= 14 else min(frame[3], shown[1] - 14)
         draw.rectangle((left, top, left + length + 4, top + 14), fill=colours[box.name])
         draw.text((left + 2, top), text, fill="white", font=font)
-    page.paste(picture, (corner[0] + (TILE_PX - shown[0]) // 2, corner[1] + (TILE_PX - shown[1]) // 2))
-    place = (corner[0] + 2, corner[1] + TILE_PX + 2)
+    page.paste(picture, (corner[0] + (tile_px - shown[0]) // 2, corner[1] + (tile_px - shown[1]) // 2))
+    place = (corner[0] + 2, corner[1] + tile_px + 2)
     ImageDraw.Draw(page).text(place, tile.caption, fill=_INK, font=font)
+
+
+def _with_masks(tile: Tile, colours: dict[str, str]) -> npt.NDArray[np.uint8]:
+    """The picture under half-transparent masks."""
+    pixels = tile.pixels
+    for box in tile.boxes:
+        if box.mask is not None:
+            colour = np.array(ImageColor.getrgb(colours[box.name]), np.float32)
+            pixels = np.where(box.mask[..., None], pixels * 0.5 + colour * 0.5, pixels).astype(np.uint8)
+    return pixels
 
 
 def _choose(split: str | None, known: list[str], where: Path) -> str:

@@ -12,6 +12,8 @@ from bench.report.published import Quoted
 from bench.report.tables import FEW_TRIALS, Cell, Gap, Leaderboard, Row
 
 NONE = "-"
+MAX_METRICS = 6
+"""Columns that a terminal has room for; the files for programs have all."""
 
 Escape = Callable[[str], str]
 """Makes text that came from a record or a source harmless for the form it is drawn in."""
@@ -72,7 +74,8 @@ def make_grid(leaderboard: Leaderboard, prefix: str, escape: Escape) -> Grid:
         prefix: Left out of names of weights and put at the head of their column, e.g. "resnet50.".
         escape: Applied to all text that is not ours.
     """
-    rows, quoted, metrics = leaderboard.rows, leaderboard.published or (), leaderboard.metrics
+    rows, quoted = leaderboard.rows, leaderboard.published or ()
+    metrics = leaderboard.metrics[:MAX_METRICS]
     marks = _Marks(escape)
     names = Part(
         [f"weights ({prefix}*)" if prefix else "weights"],
@@ -141,6 +144,8 @@ def _notes(leaderboard: Leaderboard, escape: Escape) -> list[str]:
         notes.append("No baseline of this identity: no differences. Random or supervised weights make one.")
     if any(len(row.trials) < FEW_TRIALS for row in leaderboard.rows):
         notes.append(f"{escape('*')} few trials: the MoCo protocol takes the mean of {FEW_TRIALS}.")
+    if left := leaderboard.metrics[MAX_METRICS:]:
+        notes.append(f"Also recorded: {escape(', '.join(left))} (--format csv or json).")
     if leaderboard.published_note:
         text = leaderboard.published_note
         notes.append(escape(text[0].upper() + text[1:] + "."))

@@ -204,6 +204,12 @@ def published_place(task: str, metric: str) -> tuple[str, str]:
     return task, metric
 
 
+def num_published(published: Published, task: str, protocol: str) -> int:
+    """Rows of the file that may stand beside a table of our task under `protocol`."""
+    tasks = set(_BOX_AND_MASK.values()) if task == "coco-instseg" else {task}
+    return sum(len(published.rows_for(name, protocol)) for name in tasks)
+
+
 def quote(
     published: Published, task: str, protocol: str, metrics: Sequence[str], *, unconfirmed: bool = False
 ) -> tuple[Quoted, ...]:

@@ -188,10 +188,13 @@ def _leaderboard(
 
 
 def _metrics(records: Sequence[Record]) -> tuple[str, ...]:
-    """The main metric, then all others by name with numbers in them in numeric order (AP5, AP50)."""
+    """The main metric, then all others by name with numbers in them in numeric order (AP5, AP50).
+
+    Names of more parts, as `box_ap_small`, are finer cuts and come last.
+    """
     main = records[0].main_metric
     names = {name for record in records for name in record.metrics} - {main}
-    return (main, *sorted(names, key=_natural))
+    return (main, *sorted(names, key=lambda name: (name.count("_"), _natural(name))))
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

@@ -22,7 +22,8 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 from tests.helpers.voc_boxes import detectron2_evaluator, hand_over, make_boxes, write_folder  # noqa: E402
-from transfer.data.voc import VocImage, truth_of  # noqa: E402
+from transfer.data.detection import DetectionImage  # noqa: E402
+from transfer.data.voc import truth_of  # noqa: E402
 from transfer.data.voc_annotation import read_annotation  # noqa: E402
 from transfer.engines.detectron2.repairs import load_detectron2  # noqa: E402
 from transfer.metrics.detections import Truth  # noqa: E402
@@ -36,7 +37,7 @@ def read_truth(root: Path, truth: Truth) -> Truth:
     images = []
     for name in truth.image_ids:
         found = read_annotation(root / "Annotations" / f"{name}.xml", name, truth.classes, for_test=True)
-        images.append(VocImage(name, root, found.width, found.height, found.objects, ""))
+        images.append(DetectionImage(name, root, found.width, found.height, found.objects, "", ""))
     return truth_of(images, truth.classes)
 
 

@@ -23,7 +23,7 @@ from transfer.data.voc import read_voc
 from transfer.engines.detectron2.loader import to_dicts, train_loader
 from transfer.engines.detectron2.model import build_config, build_detector
 from transfer.engines.detectron2.repairs import load_detectron2
-from transfer.protocols.detection import DetectionProtocol
+from transfer.protocols.voc import VocProtocol
 
 load_detectron2()
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
     folder = "smoke" if arguments.smoke else "transfer"
-    protocol = load_config(DetectionProtocol, CONFIGS / folder / "voc0712-r50c4-24k.toml")
+    protocol = load_config(VocProtocol, CONFIGS / folder / "voc0712-r50c4-24k.toml")
     data = read_voc(arguments.data, train=protocol.data.train, test=protocol.data.test)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     entries = detectron2_config(

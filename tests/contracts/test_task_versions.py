@@ -9,29 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.card import InputSpec
-from bench.core.config import load_config
 from bench.core.paths import CONFIGS
 from bench.core.protocol import digest
 from transfer.adapters.detectron2_config import detectron2_config
 from transfer.api import TASKS
-from transfer.protocols.detection import DetectionProtocol
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "engine_configs.json"
 
 
 def now() -> dict[str, Any]:
-    spec = TASKS.get("voc-det").spec
-    protocol = load_config(DetectionProtocol, CONFIGS / "transfer" / f"{spec.default_protocol}.toml")
-    entries = detectron2_config(
-        protocol,
-        InputSpec(),
-        num_classes=20,
-        train_names=("train",),
-        test_name="test",
-        weights_file="weights.pkl",
-        seed=0,
-    )
-    return {spec.name: {"version": spec.version, "protocol": protocol.version, "sha256": digest(entries)}}
+    found = {}
+    for name, task in TASKS:
+        if task.spec.engine != "detectron2":
+            continue
+        protocol = task.load_protocol(CONFIGS / "transfer" / f"{task.spec.default_protocol}.toml", ())
+        entries = detectron2_config(
+            protocol,
+            InputSpec(),
+            num_classes=20,
+            train_names=("train",),
+            test_name="test",
+            weights_file="weights.pkl",
+            seed=0,
+        )
+        versions = {"version": task.spec.version, "protocol": protocol.version}
+        found[name] = {**versions, "sha256": digest(entries)}
+    return found
 
 
 def test_the_engines_config_changes_with_a_version_alone() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transfer.api import Job, Output, Task
+from transfer.api import TASKS, Job, Output, Task
 from transfer.run import Options
 
 
@@ -36,6 +36,8 @@ def options(tmp_path: Path, data: Path, **changes: object) -> Options:
 
 
 def voc_det() -> Task:
-    from transfer.api import TASKS
-
     return TASKS.get("voc-det")
+
+
+def coco_instseg() -> Task:
+    return TASKS.get("coco-instseg")

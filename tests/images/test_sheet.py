@@ -30,6 +30,18 @@ def test_a_box_is_drawn_on_its_pixels() -> None:
     assert not coloured[:, 201:].any()
 
 
+def test_a_mask_lies_over_its_pixels_alone() -> None:
+    grey = np.full((TILE_PX, TILE_PX, 3), 100, dtype=np.uint8)
+    mask = np.zeros((TILE_PX, TILE_PX), dtype=bool)
+    mask[120:140, 120:180] = True
+    page = _pixels([Tile(grey, "one", (Box("disc", 101, 101, 200, 200, False, mask, " 0.87"),))])
+    tile = page[6 : 6 + TILE_PX, 6 : 6 + TILE_PX].astype(int)
+    changed = (tile != 100).any(axis=2)
+    assert changed[121:139, 121:179].all()
+    assert not changed[150:195, 105:195].any()
+    assert not changed[205:].any()
+
+
 def test_wide_high_and_tiny_pictures_and_odd_boxes_fit() -> None:
     boxes = (
         Box("a", 1, 1, 1, 1, True),

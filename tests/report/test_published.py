@@ -19,6 +19,7 @@ from bench.report.published import (
     PUBLISHED_CSV,
     Published,
     Task,
+    num_published,
     published_place,
     quote,
     read_published,
@@ -172,3 +173,11 @@ def test_box_and_mask_metrics_come_from_their_own_tasks(published: Published) ->
     quoted = quote(published, "coco-instseg", "coco-r50c4-2x", ("box_ap", "mask_ap"))
     anchors = [entry.values for entry in quoted if entry.method == "Supervised"]
     assert any((v["box_ap"].value, v["mask_ap"].value) == (40.0, 34.7) for v in anchors if len(v) == 2)
+
+
+def test_boxes_and_masks_of_a_run_are_counted_together(published: Published) -> None:
+    both = [len(published.rows_for(task, "coco-r50c4-1x")) for task in ("coco-det", "coco-instseg")]
+    assert min(both) > 0
+    assert num_published(published, "coco-instseg", "coco-r50c4-1x") == sum(both)
+    rows = published.rows_for("voc-det", "voc0712-r50c4-24k")
+    assert num_published(published, "voc-det", "voc0712-r50c4-24k") == len(rows)

@@ -182,3 +182,18 @@ def test_text_from_a_record_cannot_act() -> None:
     assert "\x1b" not in table and "a?[2Jb" in table and "[bold]<b>|*x*" in table
     assert "\\[bold\\]\\<b\\>\\|\\*x\\*" in render.as_markdown(tables([record]))
     assert "d?\\| e \\|" in render.as_markdown(tables([record]))
+
+
+def test_finer_cuts_are_left_to_the_forms_for_programs() -> None:
+    """Twelve columns are too many for a terminal."""
+    names = [f"{kind}_ap{cut}" for kind in ("box", "mask") for cut in ("", "50", "75", "_small", "_large")]
+    record = make_record(
+        task="coco-instseg", metrics=dict.fromkeys(names, 12.5), main_metric="mask_ap", slug="coco-r50c4-1x"
+    )
+    (table,) = tables([record])
+    assert table.metrics[:6] == ("mask_ap", "box_ap", "box_ap50", "box_ap75", "mask_ap50", "mask_ap75")
+    text = render.as_markdown([table])
+    header = next(line for line in text.splitlines() if line.startswith("| weights"))
+    assert "small" not in header and "mask" in header
+    assert "mask\\_ap\\_small" in text or "mask_ap_small" in text
+    assert all(name in render.as_csv([table]) for name in names)

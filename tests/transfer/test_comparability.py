@@ -6,14 +6,14 @@ from bench.core.config import load_config
 from bench.core.errors import BenchError, EngineError, UsageError
 from bench.core.paths import CONFIGS
 from transfer.comparability import Devices, Wishes, fit, judge
-from transfer.protocols.detection import DetectionProtocol
+from transfer.protocols.voc import VocProtocol
 
 PATH = CONFIGS / "transfer" / "voc0712-r50c4-24k.toml"
 EIGHT, ONE, CPU = Devices(8, 8), Devices(1, 1), Devices(1, 0)
 
 
-def protocol(*overrides: str) -> DetectionProtocol:
-    return load_config(DetectionProtocol, PATH, overrides)
+def protocol(*overrides: str) -> VocProtocol:
+    return load_config(VocProtocol, PATH, overrides)
 
 
 def status(

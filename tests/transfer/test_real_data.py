@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.engine import options, voc_det
+from tests.helpers.engine import coco_instseg, options, voc_det
 from transfer.run import execute, make_plan
 
 QUICK = (
@@ -40,3 +40,24 @@ def test_every_real_set(tmp_path: Path, real_data: Path, checkpoint: Path, name:
     (record,) = execute(plan)
     assert record.protocol.status == "custom"
     assert 0.0 <= record.metrics["AP"].value <= 100.0
+
+
+@pytest.mark.parametrize("protocol", ["coco-r50c4-1x", "coco-r50fpn4conv-1x"])
+def test_fruits_and_nuts_with_masks(tmp_path: Path, real_data: Path, checkpoint: Path, protocol: str) -> None:
+    data = real_data / "fruits_nuts" / "coco"
+    asked = options(tmp_path, data, checkpoint=str(checkpoint), protocol=protocol, overrides=QUICK)
+    (record,) = execute(make_plan(coco_instseg(), asked))
+    assert record.data.counts == {"train": 12, "test": 6}
+    assert record.details["verified"]["backbone"].startswith("265 of 265")
+    assert 0.0 <= record.metrics["mask_ap"].value <= 100.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["coco_cc_mini", "facades"])
+def test_every_real_set_with_masks(tmp_path: Path, real_data: Path, checkpoint: Path, name: str) -> None:
+    asked = options(
+        tmp_path, real_data / name, checkpoint=str(checkpoint), protocol="coco-r50fpn-1x", overrides=QUICK
+    )
+    (record,) = execute(make_plan(coco_instseg(), asked))
+    assert record.protocol.status == "custom"
+    assert 0.0 <= record.metrics["box_ap"].value <= 100.0

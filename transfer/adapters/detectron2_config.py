@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from bench.core.card import Card, InputSpec
 from bench.core.errors import WeightsError
+from transfer.protocols.coco import CocoProtocol
 from transfer.protocols.detection import DetectionProtocol, Model
+
+MaskFormat = Literal["polygon", "bitmask"]
 
 EXTRA_NORM_HEAD = "Res5ROIHeadsExtraNorm"
 PLAIN_HEAD = "Res5ROIHeads"
@@ -108,7 +111,40 @@ def _architecture(model: Model) -> dict[str, Any]:
         "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
         "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
         "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
-        "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
+        **_box_head(model),
+    }
+
+
+def _box_head(model: Model) -> dict[str, Any]:
+    """The layers between a region of the pyramid and its class and box.
+
+    Source: facebookresearch/detectron2 `configs/Base-RCNN-FPN.yaml` (2fc); HobbitLong/PyContrast
+    `pycontrast/detection/configs/R_50_FPN_1x.yaml` (4conv1fc).
+    """
+    if model.box_head == "2fc":
+        return {"MODEL.ROI_BOX_HEAD.NUM_FC": 2}
+    return {
+        "MODEL.ROI_BOX_HEAD.NUM_CONV": 4,
+        "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
+        "MODEL.ROI_BOX_HEAD.NORM": model.norm,
+    }
+
+
+def _masks(protocol: DetectionProtocol, mask_format: MaskFormat) -> dict[str, Any]:
+    """The keys of a mask head, where there is one.
+
+    Source: facebookresearch/detectron2 `modeling/roi_heads/mask_head.py`, `config/defaults.py`.
+    """
+    if not isinstance(protocol, CocoProtocol):
+        return {"MODEL.MASK_ON": False}
+    head = protocol.mask_head
+    return {
+        "MODEL.MASK_ON": True,
+        "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
+        "MODEL.ROI_MASK_HEAD.NUM_CONV": head.num_convs,
+        "MODEL.ROI_MASK_HEAD.NORM": protocol.model.norm if head.norm else "",
+        "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": head.pool_resolution,
+        "INPUT.MASK_FORMAT": mask_format,
     }
 
 
@@ -121,6 +157,7 @@ def detectron2_config(
     test_name: str,
     weights_file: str,
     seed: int,
+    mask_format: MaskFormat = "polygon",
 ) -> dict[str, Any]:
     """Every Detectron2 key that a protocol decides, as "A.B": value.
 
@@ -132,6 +169,7 @@ def detectron2_config(
         test_name: The same, for the test.
         weights_file: The converted weights, or "" for random initialisation.
         seed: Of the trial.
+        mask_format: What outlines are trained on as, where masks are.
 
     Raises:
         WeightsError: the input spec asks for what Detectron2's ResNet cannot do.
@@ -144,9 +182,9 @@ def detectron2_config(
     return {
         "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
         "MODEL.WEIGHTS": weights_file,
-        "MODEL.MASK_ON": False,
         **pixel_settings(spec),
         **_architecture(model),
+        **_masks(protocol, mask_format),
         "MODEL.BACKBONE.FREEZE_AT": model.freeze_at,
         "MODEL.RESNETS.NORM": model.norm,
         "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(model.anchor_aspect_ratios)],

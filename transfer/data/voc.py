@@ -18,7 +18,8 @@ import numpy as np
 from bench.core.errors import BenchError, DataError
 from bench.core.paths import inside, read_bounded, safe_name
 from bench.core.safe_image import MAX_BYTES, decode_image
-from transfer.data.voc_annotation import VocObject, read_annotation
+from transfer.data.detection import DetectionDataset, DetectionImage, shared_images
+from transfer.data.voc_annotation import read_annotation
 from transfer.data.voc_splits import Split, find_splits, read_lines, read_split
 from transfer.metrics.detections import Truth
 
@@ -48,53 +49,11 @@ VOC_CLASSES = (
 
 
 @dataclass(frozen=True)
-class VocImage:
-    """One annotated image; sizes in pixels."""
+class VocDataset(DetectionDataset):
+    """A checked set in VOC layout; `train_splits` and `test_split` are where it came from."""
 
-    image_id: str
-    path: Path
-    width: int
-    height: int
-    objects: tuple[VocObject, ...]
-    content_sha256: str
-
-
-@dataclass(frozen=True)
-class VocDataset:
-    """A checked set.
-
-    Attributes:
-        name: For records.
-        classes: In the order of labels.
-        train, test: Images in the order of their ids.
-        train_splits, test_split: Where they came from.
-        split_counts: Images of each split by its label.
-        notes: Facts that a reader of its numbers must know.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    train: tuple[VocImage, ...]
-    test: tuple[VocImage, ...]
     train_splits: tuple[Split, ...]
     test_split: Split
-    split_counts: dict[str, int]
-    notes: tuple[str, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 over classes and, per split, every image's id and the hash of its two files."""
-        digest = hashlib.sha256()
-        digest.update("\n".join(self.classes).encode())
-        for role, images in (("train", self.train), ("test", self.test)):
-            for image in images:
-                digest.update(f"\n{role}:{image.image_id}:{image.content_sha256}".encode())
-        return digest.hexdigest()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Images per role."""
-        return {"train": len(self.train), "test": len(self.test)}
 
 
 def read_voc(
@@ -132,12 +91,12 @@ def read_voc(
     num_train = len(todo) - split_counts[test_split.label]
     problems += _in_both(todo[:num_train], todo[num_train:])
     read = partial(_read_or_problems, classes=classes, test_split=test_split)
-    images: list[VocImage] = []
+    images: list[DetectionImage] = []
     num_bad = 0
     # Hashing, decoding and file reading release the GIL; the order of results is that of the split files.
     with ThreadPoolExecutor(max_workers=4) as pool:
         for done, result in enumerate(pool.map(read, todo), start=1):
-            if isinstance(result, VocImage):
+            if isinstance(result, DetectionImage):
                 images.append(result)
             else:
                 num_bad += 1
@@ -158,6 +117,8 @@ def read_voc(
         classes=classes,
         train=_in_order(images[:num_train]),
         test=_in_order(images[num_train:]),
+        train_names=tuple(_engine_name(split) for split in train_splits),
+        test_name=_engine_name(test_split),
         train_splits=train_splits,
         test_split=test_split,
         split_counts=split_counts,
@@ -165,7 +126,14 @@ def read_voc(
     )
 
 
-def _in_order(images: list[VocImage]) -> tuple[VocImage, ...]:
+def _engine_name(split: Split) -> str:
+    """`voc_2007_trainval` for VOC2007/trainval, as Detectron2 registers it."""
+    folder = split.folder.resolve().name
+    year = folder.removeprefix("VOC")
+    return f"voc_{year if folder != year else folder}_{split.name}"
+
+
+def _in_order(images: list[DetectionImage]) -> tuple[DetectionImage, ...]:
     return tuple(sorted(images, key=lambda image: (image.image_id, image.content_sha256)))
 
 
@@ -176,7 +144,7 @@ def _in_both(train: list[tuple[Split, str]], test: list[tuple[Split, str]]) -> l
 
 def _read_or_problems(
     item: tuple[Split, str], *, classes: tuple[str, ...], test_split: Split
-) -> VocImage | tuple[str, ...]:
+) -> DetectionImage | tuple[str, ...]:
     split, image_id = item
     try:
         return read_image(split.folder, image_id, classes, for_test=split == test_split)
@@ -184,7 +152,7 @@ def _read_or_problems(
         return error.problems
 
 
-def read_image(folder: Path, image_id: str, classes: Sequence[str], *, for_test: bool) -> VocImage:
+def read_image(folder: Path, image_id: str, classes: Sequence[str], *, for_test: bool) -> DetectionImage:
     """One image of a VOC folder with its annotation, both checked.
 
     Args:
@@ -217,7 +185,15 @@ def read_image(folder: Path, image_id: str, classes: Sequence[str], *, for_test:
     if problems or annotation is None or size is None:
         raise DataError.of(problems)
     digest = hashlib.sha256(annotation.sha256 + sha256)
-    return VocImage(image_id, path, *size, annotation.objects, digest.hexdigest())
+    return DetectionImage(
+        image_id=image_id,
+        path=path,
+        width=size[0],
+        height=size[1],
+        objects=annotation.objects,
+        file_sha256=sha256.hex(),
+        content_sha256=digest.hexdigest(),
+    )
 
 
 def _read_classes(root: Path, single: bool) -> tuple[str, ...]:
@@ -232,17 +208,17 @@ def _read_classes(root: Path, single: bool) -> tuple[str, ...]:
     return tuple(safe_name(name, f"{path}: class") for name in names)
 
 
-def absent_classes(classes: tuple[str, ...], images: Sequence[VocImage]) -> list[str]:
+def absent_classes(classes: tuple[str, ...], images: Sequence[DetectionImage]) -> list[str]:
     """The classes that have no object in `images`, difficult ones aside."""
     present = {item.class_index for image in images for item in image.objects if not item.difficult}
     return [name for index, name in enumerate(classes) if index not in present]
 
 
-def truth_of(images: Sequence[VocImage], classes: tuple[str, ...]) -> Truth:
+def truth_of(images: Sequence[DetectionImage], classes: tuple[str, ...]) -> Truth:
     """The objects of a split as arrays."""
     objects = [(index, item) for index, image in enumerate(images) for item in image.objects]
     return Truth(
-        image_ids=tuple(image.image_id for image in images),
+        image_ids=tuple(str(image.image_id) for image in images),
         classes=classes,
         image=np.array([index for index, _ in objects], np.int64),
         label=np.array([item.class_index for _, item in objects], np.int64),
@@ -251,7 +227,9 @@ def truth_of(images: Sequence[VocImage], classes: tuple[str, ...]) -> Truth:
     )
 
 
-def _notes(classes: tuple[str, ...], train: list[VocImage], test: list[VocImage]) -> tuple[str, ...]:
+def _notes(
+    classes: tuple[str, ...], train: list[DetectionImage], test: list[DetectionImage]
+) -> tuple[str, ...]:
     notes = []
     for role, images in (("train", train), ("test", test)):
         absent = absent_classes(classes, images)
@@ -264,4 +242,4 @@ def _notes(classes: tuple[str, ...], train: list[VocImage], test: list[VocImage]
     fractional = sum(any(side % 1 for side in item.box) for image in train for item in image.objects)
     if fractional:
         notes.append(f"train: {fractional} boxes have fractions of a pixel and are trained on as they are")
-    return tuple(notes)
+    return (*notes, *shared_images(train, test))

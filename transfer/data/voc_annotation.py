@@ -18,6 +18,7 @@ from xml.etree.ElementTree import Element
 from bench.core.errors import MAX_PROBLEMS_SHOWN, BenchError, DataError, did_you_mean
 from bench.core.paths import read_bounded
 from bench.core.safe_xml import MAX_BYTES, parse_xml
+from transfer.data.detection import Edges
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +39,25 @@ class VocObject:
     class_index: int
     box: tuple[float, float, float, float]
     difficult: bool
+
+    @property
+    def edges(self) -> Edges:
+        """The box from the image's corner: [xmin - 1, ymin - 1, xmax, ymax].
+
+        Source: facebookresearch/detectron2 `data/datasets/pascal_voc.py`; difficult objects are trained on.
+        """
+        xmin, ymin, xmax, ymax = self.box
+        return xmin - 1.0, ymin - 1.0, xmax, ymax
+
+    @property
+    def is_crowd(self) -> bool:
+        """Never: a VOC crowd is one difficult object."""
+        return False
+
+    @property
+    def segmentation(self) -> None:
+        """None: the outlines of VOC lie in label maps."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,7 @@
-"""Boxes that were found and boxes that are there, as arrays, and the file in which both are kept.
-
-Statistics over test images (a bootstrap, a comparison of two weights) need them long after the run: the file
-holds all that is asked, detections as the detector gave them and the truth they were held against.
-"""
+"""What was found, and boxes that are there, as arrays, and the file in which both are kept."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +11,13 @@ import numpy.typing as npt
 
 from bench.core.errors import DataError
 from bench.core.store import Attachment
+from transfer.metrics.kept import pack_arrays, unpack_arrays
+from transfer.metrics.masks import Masks
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
-
-MAX_BYTES = 2 * 1024**3
-"""Of an unpacked file: a hundred detections on each of half a million images."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +40,36 @@ class Truth:
     boxes: Float64
     difficult: Bool
 
+    @property
+    def edges(self) -> Float64:
+        """[n, 4] the boxes as detections have them."""
+        edges: Float64 = self.boxes - np.array([1.0, 1.0, 0.0, 0.0])
+        return edges
+
+    @property
+    def faint(self) -> Bool:
+        """[n] what need not be found."""
+        return self.difficult
+
+    @property
+    def masks(self) -> None:
+        """None: boxes alone."""
+        return None
+
+
+@dataclass(frozen=True)
+class ImageDetections:
+    """What a detector found on one image, m boxes in its order; `image` is its index in the split.
+
+    The arrays are those of `Detections`; `masks` are packed run lengths, or None from a detector without.
+    """
+
+    image: int
+    label: Int64
+    scores: Float32
+    boxes: Float32
+    masks: tuple[bytes, ...] | None = None
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -59,38 +80,35 @@ class Detections:
         label: [m] index of the class.
         scores: [m] of 0 to 1.
         boxes: [m, 4] xmin, ymin, xmax, ymax in pixels, 0-based edges, as Detectron2 gives them.
+        masks: [m] of a detector that has them, or None.
     """
 
     image: Int64
     label: Int64
     scores: Float32
     boxes: Float32
+    masks: Masks | None = None
 
     @classmethod
-    def of_images(cls, found: Sequence[tuple[int, Int64, Float32, Float32]]) -> Detections:
-        """Put together what each image gave: (index of the image, label, scores, boxes), in any order."""
-        found = sorted(found, key=lambda item: item[0])
-        empty = (0, np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
-        counts = [len(label) for _, label, _, _ in found]
+    def of_images(cls, found: Sequence[ImageDetections], *, with_masks: bool = False) -> Detections:
+        """Put together what each image gave, in any order."""
+        found = sorted(found, key=lambda item: item.image)
+        empty = ImageDetections(
+            0, np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros((0, 4), np.float32)
+        )
+        counts = [len(item.label) for item in found]
         parts = [empty, *found]
         return cls(
-            image=np.repeat(np.array([index for index, *_ in found], np.int64), counts),
-            label=np.concatenate([label for _, label, _, _ in parts]),
-            scores=np.concatenate([scores for _, _, scores, _ in parts]),
-            boxes=np.concatenate([boxes for _, _, _, boxes in parts]),
+            image=np.repeat(np.array([item.image for item in found], np.int64), counts),
+            label=np.concatenate([item.label for item in parts]),
+            scores=np.concatenate([item.scores for item in parts]),
+            boxes=np.concatenate([item.boxes for item in parts]),
+            masks=Masks.of([mask for item in found for mask in item.masks or ()]) if with_masks else None,
         )
 
 
-SUFFIX = ".predictions.safetensors.gz"
-
-
 def pack(truth: Truth, detections: Detections) -> Attachment:
-    """The file of a test, a safetensors file in gzip.
-
-    Its sha256 is of the unpacked content: equal arrays have an equal one with every version of zlib.
-    """
-    from safetensors.numpy import save
-
+    """The file of a test without masks; see `pack_arrays`."""
     arrays: dict[str, npt.NDArray[Any]] = {
         "truth.image": truth.image.astype(np.int32),
         "truth.label": truth.label.astype(np.int32),
@@ -101,9 +119,7 @@ def pack(truth: Truth, detections: Detections) -> Attachment:
         "found.scores": detections.scores,
         "found.boxes": detections.boxes,
     }
-    names = json.dumps({"image_ids": truth.image_ids, "classes": truth.classes}, sort_keys=True)
-    content: bytes = save(arrays, metadata={"names": names})
-    return Attachment(SUFFIX, gzip.compress(content, 6, mtime=0), hashlib.sha256(content).hexdigest())
+    return pack_arrays(arrays, {"image_ids": truth.image_ids, "classes": truth.classes})
 
 
 def unpack(data: bytes, sha256: str, where: str) -> tuple[Truth, Detections]:
@@ -117,19 +133,8 @@ def unpack(data: bytes, sha256: str, where: str) -> tuple[Truth, Detections]:
     Raises:
         DataError: damaged, or not the file that the record means.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+    arrays, names = unpack_arrays(data, sha256, where)
     try:
-        content = _unzip(data)
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{where}: not a gzip file of predictions: {error}") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(f"{where}: not the predictions of this record: its sha256 is another one")
-    try:
-        arrays = load(content)
-        size = int.from_bytes(content[:8], "little")
-        names = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["names"])
         return (
             Truth(
                 image_ids=tuple(names["image_ids"]),
@@ -146,13 +151,5 @@ def unpack(data: bytes, sha256: str, where: str) -> tuple[Truth, Detections]:
                 boxes=arrays["found.boxes"],
             ),
         )
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise DataError(f"{where}: not a file of predictions: {error}") from None
-
-
-def _unzip(data: bytes) -> bytes:
-    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"unpacks to more than {MAX_BYTES:,} bytes")
-    return content
+    except KeyError as error:
+        raise DataError(f"{where}: not a file of predictions: no {error}") from None

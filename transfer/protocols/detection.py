@@ -1,6 +1,7 @@
-"""A detection protocol: what a file in `configs/transfer` says of a Faster R-CNN fine-tuning.
+"""What all detection protocols have in common: the detector, its input, its solver.
 
-Each field moves the number and is part of the protocol's identity, unless it is marked `not_in_identity`.
+A file in `configs/transfer` is one of `transfer.protocols.voc` or `transfer.protocols.coco`. Each field moves
+the number and is part of the protocol's identity, unless it is marked `not_in_identity`.
 Names follow Detectron2's `config/defaults.py` where it has the field; the config files say which
 publication each value comes from.
 """
@@ -16,7 +17,6 @@ from bench.core.protocol import not_in_identity
 
 Pixels = Annotated[int, Field(ge=16, le=4096)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
-SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -25,14 +25,11 @@ FPN_LEVELS = 5
 
 
 class ExpectedData(Section):
-    """The data set a published number was made on.
-
-    `train` and `test` name splits of a VOCdevkit, "VOC2007/trainval"; `num_train` is the images of each.
-    """
+    """The data set a published number was made on; `num_train` is the images of each training split."""
 
     name: str
-    train: tuple[SplitName, ...] = Field(min_length=1)
-    test: SplitName
+    train: tuple[str, ...] = Field(min_length=1)
+    test: str
     num_train: tuple[Count, ...] = Field(min_length=1)
     num_test: Count
     num_classes: Annotated[int, Field(ge=1, le=10_000)]
@@ -54,13 +51,16 @@ class Model(Section):
 
     `norm` is that of the backbone and of the layers that follow its pattern: res5 and the extra norm in a C4
     head, the pyramid in an FPN. `extra_norm`: one more norm on the output of res5 in the ROI head (MoCo).
-    `box_head`: `res5` is C4's, `2fc` two linear layers of 1,024 without norm. The regions that the RPN keeps
+    `box_head`: `res5` is C4's, `2fc` two linear layers of 1,024 without norm, `4conv1fc` four 3x3
+    convolutions of 256, each with the norm, and one linear layer of 1,024. The regions that the RPN keeps
     (`rpn_pre_nms_*`) are counted for each level of a pyramid, and an FPN has one anchor size a level.
     """
 
-    architecture: Literal["faster-rcnn-r50-c4", "faster-rcnn-r50-fpn"]
+    architecture: Literal[
+        "faster-rcnn-r50-c4", "faster-rcnn-r50-fpn", "mask-rcnn-r50-c4", "mask-rcnn-r50-fpn"
+    ]
     norm: Literal["SyncBN", "naiveSyncBN", "BN", "FrozenBN"]
-    box_head: Literal["res5", "2fc"]
+    box_head: Literal["res5", "2fc", "4conv1fc"]
     extra_norm: bool
     freeze_at: Annotated[int, Field(ge=0, le=5)]
     anchor_sizes_px: tuple[Pixels, ...] = Field(min_length=1)
@@ -97,7 +97,12 @@ class Model(Section):
     @property
     def is_fpn(self) -> bool:
         """Whether regions are cut from a pyramid, and not from C4."""
-        return self.architecture == "faster-rcnn-r50-fpn"
+        return self.architecture.endswith("fpn")
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether each box comes with a mask."""
+        return self.architecture.startswith("mask-rcnn")
 
 
 class Input(Section):
@@ -140,12 +145,6 @@ class Solver(Section):
         return self
 
 
-class Metric(Section):
-    """How AP is computed: `voc07_11point` or `area`."""
-
-    ap_rule: Literal["voc07_11point", "area"]
-
-
 class Run(Section):
     """What cannot move a number: how often to save and to log, loader workers a device, memory layout."""
 
@@ -156,14 +155,14 @@ class Run(Section):
 
 
 class DetectionProtocol(Section):
-    """One file of `configs/transfer` or its twin in `configs/smoke`.
+    """One file of `configs/transfer` or its twin in `configs/smoke`; each task has a kind of its own.
 
     `version` rises when a field of the file is corrected; `title` and `source` are for people. `data` says
     what published numbers were made on; what a run was made on is in the identity by its fingerprint.
     """
 
     slug: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    task: Literal["voc-det"]
+    task: str
     version: Annotated[int, Field(ge=1)]
     title: str = not_in_identity("")
     source: str = not_in_identity("")
@@ -171,5 +170,4 @@ class DetectionProtocol(Section):
     model: Model
     input: Input
     solver: Solver
-    metric: Metric
     run: Run = not_in_identity(Run())

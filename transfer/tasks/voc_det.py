@@ -22,8 +22,12 @@ from bench.core.log import progress
 from bench.core.records import DataStamp
 from transfer.adapters.detectron2_config import check_input
 from transfer.api import MetricSpec, Task, TaskSpec
-from transfer.data.voc import VOC_CLASSES, VocDataset, absent_classes, read_voc
-from transfer.protocols.detection import DetectionProtocol
+from transfer.data.detection import split_departures
+from transfer.data.voc import VOC_CLASSES, VocDataset, absent_classes, read_voc, truth_of
+from transfer.metrics.detections import Detections, Truth, unpack
+from transfer.metrics.result import Result
+from transfer.metrics.voc_result import measure
+from transfer.protocols.voc import VocProtocol
 
 
 class VocDetection(Task):
@@ -45,15 +49,15 @@ class VocDetection(Task):
         source="facebookresearch/moco detection/configs/pascal_voc_R_50_C4_24k_moco.yaml",
     )
 
-    def load_protocol(self, path: Path, overrides: tuple[str, ...]) -> DetectionProtocol:
-        """A `DetectionProtocol` from TOML."""
-        return load_config(DetectionProtocol, path, overrides)
+    def load_protocol(self, path: Path, overrides: tuple[str, ...]) -> VocProtocol:
+        """A `VocProtocol` from TOML."""
+        return load_config(VocProtocol, path, overrides)
 
     def check_input(self, spec: InputSpec) -> None:
         """Detectron2's ResNet pads as PyTorch does."""
         check_input(spec)
 
-    def load_data(self, root: Path, protocol: DetectionProtocol) -> VocDataset:
+    def load_data(self, root: Path, protocol: VocProtocol) -> VocDataset:
         """Every annotation and image read, every fault named; classes the AP rule cannot take, too."""
         with progress("Checking the data", 1) as bar:
 
@@ -71,33 +75,20 @@ class VocDetection(Task):
 
     def stamp_data(self, data: VocDataset) -> DataStamp:
         """Name, fingerprint, counts, classes and notes of the set."""
-        return DataStamp(
-            name=data.name,
-            fingerprint=data.fingerprint,
-            counts=data.counts,
-            classes=data.classes,
-            notes=data.notes,
-        )
+        return data.stamp()
 
-    def data_departures(self, data: VocDataset, protocol: DetectionProtocol) -> tuple[str, ...]:
-        """Other classes, other splits, another number of images in one of them.
-
-        The hash of the published files is not known here: the fingerprint alone shows an edited annotation.
-        """
-        expected = protocol.data
+    def data_departures(self, data: VocDataset, protocol: VocProtocol) -> tuple[str, ...]:
+        """Other splits, other classes, another number of images in one of them."""
         splits = (*(split.label for split in data.train_splits), data.test_split.label)
-        found = []
-        if splits != (*expected.train, expected.test):
-            found.append(f"{data.name}, splits {', '.join(splits)} (protocol: {expected.name})")
-        elif data.classes != VOC_CLASSES:
-            found.append(f"{data.name}, {len(data.classes)} classes of its own (protocol: {expected.name})")
-        else:
-            found += [
-                f"{label}: {data.split_counts[label]:,} images (protocol: {count:,})"
-                for label, count in expected.split_counts.items()
-                if data.split_counts[label] != count
-            ]
-        return tuple(found)
+        return split_departures(data, splits, VOC_CLASSES, protocol.data)
+
+    def measure(self, data: VocDataset, found: Detections, protocol: VocProtocol) -> Result:
+        """AP by the protocol's rule."""
+        return measure(truth_of(data.test, data.classes), found, protocol.metric.ap_rule)
+
+    def unpack(self, data: bytes, sha256: str, where: str) -> tuple[Truth, Detections]:
+        """Boxes that are there, and those that were found."""
+        return unpack(data, sha256, where)
 
     def embedded_data(self, root: Path) -> Path:
         """The VOC folder of the embedded set."""

@@ -1,15 +1,17 @@
 """The published protocol in Detectron2's keys, field by field, and every field's way there."""
 
+import re
 from typing import Any
 
 import pytest
 
 from bench.core.card import InputSpec
 from bench.core.config import load_config
-from bench.core.errors import WeightsError
+from bench.core.errors import ConfigError, WeightsError
 from bench.core.paths import CONFIGS
 from transfer.adapters.detectron2_config import detectron2_config
-from transfer.protocols.detection import DetectionProtocol
+from transfer.protocols.coco import CocoProtocol
+from transfer.protocols.voc import VocProtocol
 
 RGB, MSRA = (
     InputSpec(),
@@ -17,17 +19,14 @@ RGB, MSRA = (
 )
 
 
+def load(slug: str, *overrides: str) -> Any:
+    kind: Any = CocoProtocol if slug.startswith("coco") else VocProtocol
+    return load_config(kind, CONFIGS / "transfer" / f"{slug}.toml", overrides)
+
+
 def entries(*overrides: str, slug: str = "voc0712-r50c4-24k", spec: InputSpec = RGB) -> dict[str, Any]:
-    protocol = load_config(DetectionProtocol, CONFIGS / "transfer" / f"{slug}.toml", overrides)
-    return detectron2_config(
-        protocol,
-        spec,
-        num_classes=20,
-        train_names=("voc_2007_trainval", "voc_2012_trainval"),
-        test_name="voc_2007_test",
-        weights_file="weights.pkl",
-        seed=0,
-    )
+    names = DATA[slug.split("-")[0]]
+    return detectron2_config(load(slug, *overrides), spec, weights_file="weights.pkl", seed=0, **names)
 
 
 # Every number below is written down by hand from these files, not taken from a config of ours:
@@ -114,8 +113,59 @@ OURS_FPN = PUBLISHED_C4 | {
     "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
     "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7,
 }
+# facebookresearch/moco detection/configs/coco_R_50_C4_2x{,_moco}.yaml (M), HobbitLong/PyContrast
+# pycontrast/detection/configs/R_50_{C4,FPN}_{1x,2x,6x}{,_infomin}.yaml (P), open-mmlab/mmselfsup
+# configs/benchmarks/detectron2/coco_R_50_FPN_{1x,2x}{,_moco}.yaml (S), on facebookresearch/detectron2
+# configs/Base-RCNN-FPN.yaml (F) and defaults.py (D).
+COCO = {
+    "MODEL.MASK_ON": True,  # M, P, S
+    "MODEL.ROI_HEADS.NUM_CLASSES": 80,  # D
+    "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",  # D, F
+    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,  # D, F
+    "MODEL.ROI_MASK_HEAD.POOLER_TYPE": "ROIAlignV2",  # D
+    "MODEL.ROI_MASK_HEAD.CONV_DIM": 256,  # D
+    "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK": False,  # D
+    "INPUT.MASK_FORMAT": "polygon",  # D
+    "INPUT.MIN_SIZE_TRAIN": [640, 672, 704, 736, 768, 800],  # M, P, F
+    "DATASETS.TRAIN": ["coco_2017_train"],
+    "DATASETS.TEST": ["coco_2017_val"],
+    "SOLVER.WARMUP_ITERS": 1000,  # D
+}
+SCHEDULES = {
+    "1x": {"SOLVER.MAX_ITER": 90000, "SOLVER.STEPS": [60000, 80000]},  # P, S
+    "2x": {"SOLVER.MAX_ITER": 180000, "SOLVER.STEPS": [120000, 160000]},  # M, P, S
+    "6x": {"SOLVER.MAX_ITER": 540000, "SOLVER.STEPS": [480000, 520000]},  # P
+}
+COCO_C4 = PUBLISHED_C4 | COCO | {"MODEL.ROI_MASK_HEAD.NUM_CONV": 0, "MODEL.ROI_MASK_HEAD.NORM": ""}  # D
+COCO_FPN_2FC = OURS_FPN | COCO | {"MODEL.ROI_MASK_HEAD.NUM_CONV": 4, "MODEL.ROI_MASK_HEAD.NORM": ""}  # F
+COCO_FPN_4CONV = COCO_FPN_2FC | {
+    "MODEL.ROI_BOX_HEAD.NUM_CONV": 4,  # P
+    "MODEL.ROI_BOX_HEAD.NUM_FC": 1,  # P
+    "MODEL.ROI_BOX_HEAD.CONV_DIM": 256,  # D
+    "MODEL.ROI_BOX_HEAD.FC_DIM": 1024,  # D
+    "MODEL.ROI_BOX_HEAD.NORM": "SyncBN",  # P
+    "MODEL.ROI_MASK_HEAD.NORM": "SyncBN",  # P
+}
 OF_THE_RUN = {"MODEL.WEIGHTS": "weights.pkl", "MODEL.DEVICE": "cpu", "SEED": 0}
-PINNED = {"voc0712-r50c4-24k": PUBLISHED_C4, "voc0712-r50fpn-24k": OURS_FPN}
+PINNED = {
+    "voc0712-r50c4-24k": PUBLISHED_C4,
+    "voc0712-r50fpn-24k": OURS_FPN,
+    "coco-r50c4-1x": COCO_C4 | SCHEDULES["1x"],
+    "coco-r50c4-2x": COCO_C4 | SCHEDULES["2x"],
+    "coco-r50fpn4conv-1x": COCO_FPN_4CONV | SCHEDULES["1x"],
+    "coco-r50fpn4conv-2x": COCO_FPN_4CONV | SCHEDULES["2x"],
+    "coco-r50fpn4conv-6x": COCO_FPN_4CONV | SCHEDULES["6x"],
+    "coco-r50fpn-1x": COCO_FPN_2FC | SCHEDULES["1x"],
+    "coco-r50fpn-2x": COCO_FPN_2FC | SCHEDULES["2x"],
+}
+DATA: dict[str, dict[str, Any]] = {
+    "voc0712": {
+        "num_classes": 20,
+        "train_names": ("voc_2007_trainval", "voc_2012_trainval"),
+        "test_name": "voc_2007_test",
+    },
+    "coco": {"num_classes": 80, "train_names": ("coco_2017_train",), "test_name": "coco_2017_val"},
+}
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -158,15 +208,27 @@ def test_every_field_of_ours_is_pinned_by_hand() -> None:
 
 
 def test_what_is_not_in_the_engines_config() -> None:
+    voc = {"VOC2007/trainval": 5011, "VOC2012/trainval": 11540, "VOC2007/test": 4952}
     for slug in PINNED:
-        protocol = load_config(DetectionProtocol, CONFIGS / "transfer" / f"{slug}.toml")
-        assert protocol.metric.ap_rule == "voc07_11point"
+        protocol = load(slug)
+        is_coco = slug.startswith("coco")
+        assert protocol.metric.ap_rule == ("coco_101point" if is_coco else "voc07_11point")
         assert protocol.solver.accumulation_steps == 1
-        assert protocol.data.split_counts == {
-            "VOC2007/trainval": 5011,
-            "VOC2012/trainval": 11540,
-            "VOC2007/test": 4952,
-        }
+        assert protocol.data.split_counts == ({"train2017": 118_287, "val2017": 5_000} if is_coco else voc)
+
+
+def test_all_protocols_are_pinned() -> None:
+    assert set(PINNED) == {path.stem for path in (CONFIGS / "transfer").glob("*.toml")}
+
+
+def test_the_two_pyramids_differ_in_their_heads_alone() -> None:
+    one, other = (resolved(slug=f"coco-{family}-1x") for family in ("r50fpn4conv", "r50fpn"))
+    assert {key for key in one if one[key] != other[key]} == {
+        "MODEL.ROI_BOX_HEAD.NUM_CONV",
+        "MODEL.ROI_BOX_HEAD.NUM_FC",
+        "MODEL.ROI_BOX_HEAD.NORM",
+        "MODEL.ROI_MASK_HEAD.NORM",
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -221,7 +283,7 @@ def test_every_field_of_the_card_reaches_the_engine(change: dict[str, Any]) -> N
 
 
 def test_the_mutations_cover_every_field() -> None:
-    protocol = load_config(DetectionProtocol, CONFIGS / "transfer" / "voc0712-r50c4-24k.toml")
+    protocol = load("voc0712-r50c4-24k")
     fields = {
         f"{section}.{name}"
         for section in ("model", "input", "solver")
@@ -230,3 +292,31 @@ def test_the_mutations_cover_every_field() -> None:
     # The architecture decides the whole set of keys, its box head with it; our own loop accumulates.
     elsewhere = {"model.architecture", "model.box_head", "solver.accumulation_steps"}
     assert {mutation.partition("=")[0] for mutation in MUTATIONS} == fields - elsewhere
+
+
+MASK_MUTATIONS = ("mask_head.num_convs=3", "mask_head.norm=false", "mask_head.pool_resolution=7")
+
+
+@pytest.mark.parametrize("mutation", MASK_MUTATIONS)
+def test_every_field_of_the_mask_head_reaches_the_engine(mutation: str) -> None:
+    assert resolved(mutation, slug="coco-r50fpn4conv-1x") != pinned("coco-r50fpn4conv-1x")
+    fields = {f"mask_head.{name}" for name in load("coco-r50c4-1x").mask_head.model_dump()}
+    assert {mutation.partition("=")[0] for mutation in MASK_MUTATIONS} == fields
+
+
+@pytest.mark.parametrize(
+    ("slug", "change"),
+    [
+        ("coco-r50c4-1x", "mask_head.norm=true"),
+        ("coco-r50c4-1x", "mask_head.num_convs=4"),
+        ("coco-r50c4-1x", "model.box_head='4conv1fc'"),
+        ("coco-r50fpn-1x", "model.box_head='res5'"),
+        ("coco-r50fpn-1x", "model.architecture='faster-rcnn-r50-fpn'"),
+        ("coco-r50fpn-1x", "metric.ap_rule='voc07_11point'"),
+        ("voc0712-r50c4-24k", "model.architecture='mask-rcnn-r50-c4'"),
+        ("voc0712-r50c4-24k", "task='coco-instseg'"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(slug: str, change: str) -> None:
+    with pytest.raises(ConfigError, match=re.split("[.=]", change)[0]):
+        load(slug, change)

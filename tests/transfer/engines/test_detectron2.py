@@ -50,17 +50,7 @@ def make_job(
     **changes: Any,
 ) -> Job:
     asked = options(tmp_path, voc, checkpoint=checkpoint, protocol=protocol, overrides=(*TOY, *overrides))
-    plan = make_plan(voc_det(), asked)
-    job = Job(
-        protocol=plan.protocol,
-        data=plan.data,
-        weights=plan.weights,
-        card=plan.card,
-        seed=0,
-        identity=plan.identity,
-        run_dir=tmp_path / "run",
-    )
-    return replace(job, **changes)
+    return replace(make_plan(voc_det(), asked).job(0), run_dir=tmp_path / "run", **changes)
 
 
 def run(job: Job) -> Output:
@@ -219,13 +209,10 @@ def test_a_signal_during_the_test_is_heard(
     assert run(replace(job, resume=True)).metrics == expected.metrics
 
 
-def test_precise_bn_comes_before_the_test_and_the_rule_is_the_protocols(
+def test_precise_bn_comes_before_the_test_and_the_task_measures(
     straight: tuple[Job, Output], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, expected = straight
-    protocol = job.protocol.model_copy(
-        update={"metric": job.protocol.metric.model_copy(update={"ap_rule": "area"})}
-    )
     calls: list[Any] = []
 
     def precise(*arguments: Any, **values: Any) -> None:
@@ -235,15 +222,14 @@ def test_precise_bn_comes_before_the_test_and_the_rule_is_the_protocols(
         calls.append("detect")
         return detect(*arguments, **values)
 
-    def measured(truth: Any, found: Any, rule: Any) -> Any:
-        calls.append(rule)
-        return measure(truth, found, "voc07_11point")
+    def measured(found: Any) -> Any:
+        calls.append("measure")
+        return job.measure(found)
 
     monkeypatch.setattr("transfer.engines.detectron2.engine.precise_bn", precise)
     monkeypatch.setattr("transfer.engines.detectron2.engine.detect", seen)
-    monkeypatch.setattr("transfer.engines.detectron2.engine.measure", measured)
-    output = run(replace(job, protocol=protocol, resume=True))
-    assert calls == [(2, 1), "detect", "area"]
+    output = run(replace(job, measure=measured, resume=True))
+    assert calls == [(2, 1), "detect", "measure"]
     assert output.predictions != expected.predictions, "the statistics make a difference"
 
 

@@ -19,11 +19,11 @@ from tests.transfer.engines.test_detectron2 import make_job, run
 from transfer.adapters.detectron2_config import detectron2_config
 from transfer.api import Estimate
 from transfer.comparability import Devices, Wishes, fit
-from transfer.data.voc import VocImage
+from transfer.data.detection import DetectionImage
 from transfer.engines import load_engine
 from transfer.engines.detectron2.estimate import largest_size, training_bytes
 from transfer.engines.detectron2.model import build_config, build_detector
-from transfer.protocols.detection import DetectionProtocol
+from transfer.protocols.voc import VocProtocol
 
 GIB = 2**30
 
@@ -35,7 +35,7 @@ def counted(
     size: tuple[int, int] = (800, 800),
 ) -> float:
     """GiB that the published protocol is said to take for a batch of that size."""
-    protocol = load_config(DetectionProtocol, CONFIGS / "transfer" / f"{slug}.toml")
+    protocol = load_config(VocProtocol, CONFIGS / "transfer" / f"{slug}.toml")
     protocol = fit(protocol, Devices(1, 1), Wishes(precision))
     entries = detectron2_config(
         protocol,
@@ -69,15 +69,19 @@ def test_a_pyramid_takes_less() -> None:
 
 
 def test_the_largest_batch_has_the_largest_sides_of_its_kind(tmp_path: Path, voc: Path) -> None:
-    protocol = load_config(DetectionProtocol, CONFIGS / "transfer" / "voc0712-r50c4-24k.toml")
+    protocol = load_config(VocProtocol, CONFIGS / "transfer" / "voc0712-r50c4-24k.toml")
     entries = detectron2_config(
         protocol, InputSpec(), num_classes=1, train_names=("a",), test_name="b", weights_file="", seed=0
     )
     cfg = build_config(entries, "cpu")
-    images = [VocImage("", tmp_path, width, height, (), "") for width, height in ((500, 375), (500, 333))]
+
+    def image(width: int, height: int) -> DetectionImage:
+        return DetectionImage("", tmp_path, width, height, (), "", "")
+
+    images = [image(500, 375), image(500, 333)]
     # 375 becomes 800 px; 500 of 333 becomes 1201.
     assert largest_size(images, cfg) == (800, 1201)
-    tall = VocImage("", tmp_path, 375, 500, (), "")
+    tall = image(375, 500)
     assert largest_size([*images, tall], cfg) == (800, 1201)
     assert largest_size([tall], cfg) == (1067, 800)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.voc_boxes import detectron2_evaluator, hand_over, make_boxes, write_folder
-from transfer.metrics.detections import Detections, Truth
+from transfer.metrics.detections import Detections, ImageDetections, Truth
 from transfer.metrics.voc_ap import THRESHOLDS, Rule, voc_ap
 
 RULES: dict[Rule, int] = {"voc07_11point": 2007, "area": 2012}
@@ -107,7 +107,9 @@ def truth_of(*boxes: tuple[int, int, int, int, int], difficult: tuple[int, ...] 
 def found_of(*boxes: tuple[int, float, float, float, float, float]) -> Detections:
     """(image, score, 1-based box as in the XML)."""
     rows = [
-        (image, np.zeros(1, np.int64), np.float32([score]), np.float32([[x0 - 1, y0 - 1, x1, y1]]))
+        ImageDetections(
+            image, np.zeros(1, np.int64), np.float32([score]), np.float32([[x0 - 1, y0 - 1, x1, y1]])
+        )
         for image, score, x0, y0, x1, y1 in boxes
     ]
     return Detections.of_images(rows)

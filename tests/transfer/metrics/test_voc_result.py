@@ -20,7 +20,7 @@ def test_the_headline_is_the_stable_order_and_the_other_stands_beside_it() -> No
     result = measure(TRUTH, FOUND, "voc07_11point")
     assert result.metrics == voc_ap(TRUTH, FOUND, rule="voc07_11point", order="stable").metrics
     other = voc_ap(TRUTH, FOUND, rule="voc07_11point", order="detectron2").metrics
-    assert result.detectron2_tie_order == other != result.metrics
+    assert result.machine["detectron2_tie_order"] == other != result.metrics
     assert result.details["tie_order"].startswith("stable")
 
 

@@ -20,16 +20,14 @@ from bench.core.signals import watch
 from transfer.adapters.detectron2 import detectron2_pkl
 from transfer.adapters.detectron2_config import detectron2_config
 from transfer.api import Estimate, Job, Output
-from transfer.data.voc import truth_of
-from transfer.data.voc_splits import Split
 from transfer.engines.detectron2.estimate import estimate
 from transfer.engines.detectron2.evaluate import detect, precise_bn
-from transfer.engines.detectron2.loader import to_dicts, train_loader, voc_data
+from transfer.engines.detectron2.loader import detection_data, mask_format, to_dicts, train_loader
 from transfer.engines.detectron2.model import build_config, build_detector, check_pixels
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.detectron2.train import train
 from transfer.engines.detectron2.training import Progress, Training, load
-from transfer.metrics.voc_result import VocResult, measure
+from transfer.metrics.result import Result
 
 load_detectron2()
 
@@ -91,7 +89,7 @@ def _fabric(job: Job, *, num_devices: int) -> Fabric:
 
 
 def _run(fabric: Fabric, job: Job) -> Output:
-    data = voc_data(job)
+    data = detection_data(job)
     cfg = _config(fabric, job)
     if fabric.is_global_zero:
         _write_stock_files(job, cfg)
@@ -156,7 +154,7 @@ def _run(fabric: Fabric, job: Job) -> Output:
         stopped_by = (stop.name or "a signal") if any(in_any_process(fabric, bool(stop))) else ""
     if found is None:  # not the first process
         return Output(metrics={})
-    result = measure(truth_of(data.test, data.classes), found, job.protocol.metric.ap_rule)
+    result = job.measure(found)
     return Output(
         metrics=result.metrics,
         details=_details(training, state, verified, result),
@@ -186,9 +184,7 @@ def _note_where(state: Progress) -> None:
         state.machines.append(machine)
 
 
-def _details(
-    training: Training, state: Progress, verified: dict[str, Any], result: VocResult
-) -> dict[str, Any]:
+def _details(training: Training, state: Progress, verified: dict[str, Any], result: Result) -> dict[str, Any]:
     details: dict[str, Any] = {
         "verified": verified,
         "final_loss": state.log[-1] if state.log else {},
@@ -198,7 +194,7 @@ def _details(
     }
     if training.scaler:
         details["skipped_updates"] = state.skipped
-    details[MACHINE] = {"detectron2_tie_order": result.detectron2_tie_order}
+    details[MACHINE] = dict(result.machine)
     for name, values in (("commits", state.commits), ("machines", state.machines)):
         if len(values) > 1:
             details[MACHINE][name] = values
@@ -207,13 +203,14 @@ def _details(
 
 def _config(fabric: Fabric, job: Job) -> Any:
     """Detectron2's config node, held against the card of the weights."""
-    data = voc_data(job)
+    data = detection_data(job)
     entries = detectron2_config(
         job.protocol,
         job.card.input,
         num_classes=len(data.classes),
-        train_names=tuple(_engine_name(split) for split in data.train_splits),
-        test_name=_engine_name(data.test_split),
+        train_names=data.train_names,
+        test_name=data.test_name,
+        mask_format=mask_format(data),
         weights_file="",  # the weights are put into the model and proven there, see `build_detector`
         seed=job.seed,
     )
@@ -233,13 +230,6 @@ def _write_stock_files(job: Job, cfg: Any) -> None:
         atomic.write_bytes(path, detectron2_pkl(job.weights))
         cfg.MODEL.WEIGHTS = str(path)
     atomic.write_text(job.run_dir / "detectron2.yaml", cfg.dump())
-
-
-def _engine_name(split: Split) -> str:
-    """`voc_2007_trainval` for VOC2007/trainval, as Detectron2 registers it."""
-    folder = split.folder.resolve().name
-    year = folder.removeprefix("VOC")
-    return f"voc_{year if folder != year else folder}_{split.name}"
 
 
 def _write_log(job: Job, state: Progress) -> None:

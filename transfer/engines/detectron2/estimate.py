@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from bench.core import checkpoint
 from bench.core.log import say
 from transfer.api import Estimate, Job
-from transfer.data.voc import VocDataset, VocImage
-from transfer.engines.detectron2.loader import map_image, to_dicts, voc_data
+from transfer.data.detection import DetectionDataset, DetectionImage
+from transfer.engines.detectron2.loader import detection_data, map_image, to_dicts
 from transfer.engines.detectron2.model import build_detector
 from transfer.engines.detectron2.repairs import load_detectron2
+from transfer.protocols.coco import CocoProtocol
 from transfer.protocols.detection import DetectionProtocol
 
 load_detectron2()
@@ -56,12 +57,12 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
     Raises:
         DataError: an image cannot be read.
     """
-    data, solver = voc_data(job), job.protocol.solver
+    data, solver = detection_data(job), job.protocol.solver
     cfg = _for_one_process(cfg)
     free = _free_bytes(fabric)
     model, _ = build_detector(cfg, None, seed=0)
     on_device = solver.images_per_batch // job.num_devices
-    size = largest_size([image for image in data.train if image.objects], cfg)
+    size = largest_size([image for image in data.train if image.is_trained_on], cfg)
     memory = {
         parts: training_bytes(model, job.protocol, num_images=on_device // parts, size=size)
         for parts in range(1, on_device + 1)
@@ -97,13 +98,13 @@ def _for_one_process(cfg: CfgNode) -> CfgNode:
     """The config with plain BN for norms that would wait for other processes."""
     cfg = cfg.clone()
     cfg.defrost()
-    for node in (cfg.MODEL.RESNETS, cfg.MODEL.FPN):
+    for node in (cfg.MODEL.RESNETS, cfg.MODEL.FPN, cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.ROI_MASK_HEAD):
         if node.NORM in ("SyncBN", "naiveSyncBN"):
             node.NORM = "BN"
     return cfg
 
 
-def largest_size(images: list[VocImage], cfg: CfgNode) -> tuple[int, int]:
+def largest_size(images: list[DetectionImage], cfg: CfgNode) -> tuple[int, int]:
     """(height, width) in pixels of the largest batch there can be: with its images' largest sides."""
     short, long = max(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN
     sizes = [ResizeShortestEdge.get_output_shape(image.height, image.width, short, long) for image in images]
@@ -147,8 +148,26 @@ def training_bytes(
             regions, _POOLED_CHANNELS[variant], side, side, device="meta", requires_grad=True
         )
         heads = empty.roi_heads
-        value = heads.box_head(pooled) if variant == "fpn" else heads.res5(pooled).mean(dim=[2, 3])
-        heads.box_predictor(value)
+        if variant == "fpn":
+            heads.box_predictor(heads.box_head(pooled))
+        else:
+            shared = heads.res5(pooled)
+            heads.box_predictor(shared.mean(dim=[2, 3]))
+        if isinstance(protocol, CocoProtocol):
+            found = round(regions * protocol.model.roi_positive_fraction)
+            side_of_mask = protocol.mask_head.pool_resolution
+            heads.mask_head.layers(
+                torch.empty(
+                    found,
+                    _POOLED_CHANNELS["fpn"],
+                    side_of_mask,
+                    side_of_mask,
+                    device="meta",
+                    requires_grad=True,
+                )
+                if variant == "fpn"
+                else shared[:found]
+            )
 
     fixed = {tensor.untyped_storage()._cdata for tensor in (*empty.parameters(), *empty.buffers())}
     kept = [*_kept_bytes(lower, fixed), *_kept_bytes(upper, fixed)]
@@ -195,7 +214,7 @@ def _time(
     model: nn.Module,
     cfg: CfgNode,
     fabric: Fabric,
-    data: VocDataset,
+    data: DetectionDataset,
     *,
     num_images: int,
     channels_last: bool,
@@ -208,7 +227,7 @@ def _time(
     cfg.INPUT.MIN_SIZE_TRAIN = (round(float(np.sqrt((sizes**2).mean()))),)
     # An update takes as long with a rate of 0, and cannot diverge: there is no warm-up here.
     cfg.SOLVER.BASE_LR = 0.0
-    train = _middling(to_dicts(tuple(image for image in data.train if image.objects), with_objects=True))
+    train = _middling(to_dicts(data.train, with_objects=True))
     test = _middling(to_dicts(data.test, with_objects=False))
     batch = [map_image(DatasetMapper(cfg, is_train=True), train)]
     batch *= max(1, min(num_images, _TIMED_PIXELS // batch[0]["image"][0].numel()))

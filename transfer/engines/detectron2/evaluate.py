@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
+from pycocotools import mask as coco_mask
 from torch import nn
 
 from bench.core import rng
 from bench.core.errors import DivergedError, EngineError
 from bench.core.log import progress
-from transfer.data.voc import VocDataset
+from transfer.data.detection import DetectionDataset
 from transfer.engines.detectron2.loader import map_image, parts_of, to_dicts
 from transfer.engines.detectron2.repairs import load_detectron2
-from transfer.metrics.detections import Detections
+from transfer.metrics.detections import Detections, ImageDetections
 
 load_detectron2()
 
@@ -74,7 +75,7 @@ def precise_bn(
 
 @torch.no_grad()
 def detect(
-    model: nn.Module, cfg: CfgNode, data: VocDataset, *, check_stop: Callable[[], None]
+    model: nn.Module, cfg: CfgNode, data: DetectionDataset, *, check_stop: Callable[[], None]
 ) -> Detections | None:
     """What the detector finds on the test split, in the order of the split.
 
@@ -100,9 +101,16 @@ def detect(
                     f"{entry['file_name']}: the detector gives scores or boxes that are not finite. "
                     "Nothing was recorded."
                 )
-            found.append((index, instances.pred_classes.numpy(), scores, boxes))
+            masks = _packed(instances.pred_masks) if cfg.MODEL.MASK_ON else None
+            found.append(ImageDetections(index, instances.pred_classes.numpy(), scores, boxes, masks))
             bar.update(done)
     gathered = comm.gather(found, dst=0)
     if not comm.is_main_process():
         return None
-    return Detections.of_images([item for share in gathered for item in share])
+    return Detections.of_images([item for share in gathered for item in share], with_masks=cfg.MODEL.MASK_ON)
+
+
+def _packed(masks: torch.Tensor) -> tuple[bytes, ...]:
+    """Packed run lengths of [m, height, width] masks in the size of the image."""
+    columns = np.asfortranarray(masks.numpy().transpose(1, 2, 0), dtype=np.uint8)
+    return tuple(mask["counts"] for mask in coco_mask.encode(columns))

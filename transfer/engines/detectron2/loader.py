@@ -7,7 +7,7 @@ any iteration sees what the run that was never stopped saw, with any number of w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bench.core import rng
 from bench.core.errors import DataError
 from bench.core.signals import end_workers_at_exit, leave_stopping_to_the_parent
+from transfer.adapters.detectron2_config import MaskFormat
 from transfer.api import Job
-from transfer.data.voc import VocDataset, VocImage
+from transfer.data.coco import CocoDataset
+from transfer.data.detection import DetectedObject, DetectionDataset, DetectionImage
 from transfer.engines.detectron2.repairs import load_detectron2
 
 load_detectron2()
 
 from detectron2.config import CfgNode  # noqa: E402
-from detectron2.data import DatasetMapper  # noqa: E402
+from detectron2.data import DatasetFromList, DatasetMapper  # noqa: E402
 from detectron2.data.detection_utils import SizeMismatchError  # noqa: E402
 from detectron2.structures import BoxMode  # noqa: E402
 
@@ -33,24 +35,30 @@ Place = tuple[int, int, int]
 """(iteration, slot in the whole batch, index of the image)."""
 
 
-def voc_data(job: Job) -> VocDataset:
+def detection_data(job: Job) -> DetectionDataset:
     """The data of a job of this engine."""
-    if not isinstance(job.data, VocDataset):
-        raise TypeError(f"expected a VocDataset, got {type(job.data).__name__}")
+    if not isinstance(job.data, DetectionDataset):
+        raise TypeError(f"expected a DetectionDataset, got {type(job.data).__name__}")
     return job.data
 
 
-def to_dicts(images: tuple[VocImage, ...], *, with_objects: bool) -> list[dict[str, Any]]:
-    """Detectron2's dataset dicts; boxes become 0-based, [xmin - 1, ymin - 1, xmax, ymax].
+def mask_format(data: DetectionDataset) -> MaskFormat:
+    """`polygon`, unless an object that is trained on has none."""
+    return "bitmask" if isinstance(data, CocoDataset) and data.has_run_lengths else "polygon"
 
-    Images without objects are left out where objects are asked for, as Detectron2 does in training.
+
+def to_dicts(images: Sequence[DetectionImage], *, with_objects: bool) -> list[dict[str, Any]]:
+    """Detectron2's dataset dicts; boxes are edges, from the image's corner.
+
+    Images without objects, or with crowds alone, are left out where objects are asked for.
 
     Source:
-        facebookresearch/detectron2 `data/datasets/pascal_voc.py`: difficult objects are trained on.
+        facebookresearch/detectron2 `data/build.py`, filter_images_with_only_crowd_annotations; its mapper
+        leaves out crowds and empty boxes.
     """
     dicts = []
     for image in images:
-        if with_objects and not image.objects:
+        if with_objects and not image.is_trained_on:
             continue
         entry: dict[str, Any] = {
             "file_name": str(image.path),
@@ -59,16 +67,20 @@ def to_dicts(images: tuple[VocImage, ...], *, with_objects: bool) -> list[dict[s
             "width": image.width,
         }
         if with_objects:
-            entry["annotations"] = [
-                {
-                    "category_id": item.class_index,
-                    "bbox": [item.box[0] - 1.0, item.box[1] - 1.0, item.box[2], item.box[3]],
-                    "bbox_mode": BoxMode.XYXY_ABS,
-                }
-                for item in image.objects
-            ]
+            entry["annotations"] = [_annotation(item) for item in image.objects if not item.is_crowd]
         dicts.append(entry)
     return dicts
+
+
+def _annotation(item: DetectedObject) -> dict[str, Any]:
+    annotation = {
+        "category_id": item.class_index,
+        "bbox": list(item.edges),
+        "bbox_mode": BoxMode.XYXY_ABS,
+    }
+    if item.segmentation is not None:
+        annotation["segmentation"] = item.segmentation
+    return annotation
 
 
 def batches(
@@ -111,7 +123,10 @@ class _Places(Sampler[list[Place]]):
 
 class _Mapped(Dataset[dict[str, Any] | DataError]):
     def __init__(self, dicts: list[dict[str, Any]], mapper: DatasetMapper, seed: int) -> None:
-        self._dicts, self._mapper, self._seed = dicts, mapper, seed
+        # Packed into one buffer: of many small objects each worker would soon have a copy, whose counters
+        # of references it writes to.
+        self._dicts = DatasetFromList(dicts, copy=False, serialize=True)
+        self._mapper, self._seed = mapper, seed
 
     def __getitem__(self, place: Place) -> dict[str, Any] | DataError:
         iteration, slot, index = place

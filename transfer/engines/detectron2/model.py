@@ -25,12 +25,14 @@ from detectron2.modeling import build_model  # noqa: E402
 
 from transfer.engines.detectron2 import extra_norm_head  # noqa: E402, F401  (registers the head)
 
+_HEADS = ("proposal_generator.", "roi_heads.box_predictor.", "roi_heads.mask_head.")
+
 NEW_LAYERS: dict[DetectorVariant, tuple[str, ...]] = {
-    "c4": ("proposal_generator.", "roi_heads.box_predictor.", "roi_heads.res5.norm."),
-    "fpn": ("proposal_generator.", "roi_heads.box_predictor.", "roi_heads.box_head.", "backbone.fpn_"),
+    "c4": (*_HEADS, "roi_heads.res5.norm."),
+    "fpn": (*_HEADS, "roi_heads.box_head.", "backbone.fpn_"),
 }
-"""What a transfer starts from random: RPN and box predictor; the extra norm after res5 of a C4 head; pyramid
-and box head of an FPN."""
+"""What a transfer starts from random: RPN, box predictor and mask head; the extra norm after res5 of a C4
+head; pyramid and box head of an FPN."""
 
 
 def build_config(entries: dict[str, Any], device: str) -> CfgNode:

@@ -84,6 +84,8 @@ def load_detectron2() -> types.ModuleType:
     _give_numpy_aliases()
     # torch announces a change of meshgrid's defaults; Detectron2 0.6 means the present ones.
     warnings.filterwarnings("ignore", message=r"torch\.meshgrid", category=UserWarning)
+    # Its bit masks come from pycocotools, are not writable, and are copied at once.
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
     return package
 
 

@@ -1,0 +1,136 @@
+"""What a checked set for detection is, whatever layout it was read from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.core.records import DataStamp
+
+Edges = tuple[float, float, float, float]
+"""xmin, ymin, xmax, ymax in pixels from the image's upper left corner: where a box's sides lie."""
+
+
+class DetectedObject(Protocol):
+    """One object of an image."""
+
+    @property
+    def class_index(self) -> int:
+        """Index into the set's classes."""
+
+    @property
+    def edges(self) -> Edges:
+        """Its box."""
+
+    @property
+    def is_crowd(self) -> bool:
+        """Many of one class under one outline, which no detector is trained on."""
+
+    @property
+    def segmentation(self) -> Any:
+        """Its outline as COCO's JSON has it, polygons or run lengths; None in a set of boxes."""
+
+
+@dataclass(frozen=True)
+class DetectionImage:
+    """One annotated image; sizes in pixels.
+
+    `file_sha256` is of the image's file, `content_sha256` of that and of all that is said of it.
+    """
+
+    image_id: str | int
+    path: Path
+    width: int
+    height: int
+    objects: tuple[Any, ...]
+    file_sha256: str
+    content_sha256: str
+
+    @property
+    def is_trained_on(self) -> bool:
+        """Whether it has an object; Detectron2 leaves out images that have none, or crowds alone."""
+        return any(not item.is_crowd for item in self.objects)
+
+
+@dataclass(frozen=True)
+class DetectionDataset:
+    """A checked set.
+
+    Attributes:
+        name: For records.
+        classes: In the order of labels.
+        train, test: Images in the order of their ids.
+        train_names, test_name: Of the splits, as the engine's config and its tools call them.
+        split_counts: Images of each split by its label.
+        notes: Facts that a reader of its numbers must know.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: tuple[DetectionImage, ...]
+    test: tuple[DetectionImage, ...]
+    train_names: tuple[str, ...]
+    test_name: str
+    split_counts: dict[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over classes and, per split, every image's id and the hash of its content."""
+        digest = hashlib.sha256()
+        digest.update("\n".join(self.classes).encode())
+        for role, images in (("train", self.train), ("test", self.test)):
+            for image in images:
+                digest.update(f"\n{role}:{image.image_id}:{image.content_sha256}".encode())
+        return digest.hexdigest()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images per role."""
+        return {"train": len(self.train), "test": len(self.test)}
+
+    def stamp(self) -> DataStamp:
+        """What a record says of it."""
+        return DataStamp(
+            name=self.name,
+            fingerprint=self.fingerprint,
+            counts=self.counts,
+            classes=self.classes,
+            notes=self.notes,
+        )
+
+
+def shared_images(train: Sequence[DetectionImage], test: Sequence[DetectionImage]) -> tuple[str, ...]:
+    """A note if the very files that are tested on are trained on, too, under other names."""
+    known = {image.file_sha256 for image in train}
+    both = [image.image_id for image in test if image.file_sha256 in known]
+    if not both:
+        return ()
+    return (f"{len(both):,} of {len(test):,} test images are training images, too (first: {both[0]})",)
+
+
+def split_departures(
+    data: DetectionDataset, splits: Sequence[str], classes: Sequence[str], expected: Any
+) -> tuple[str, ...]:
+    """Other splits, other classes, another number of images in one of them.
+
+    The hash of the published files is not known here: the fingerprint alone shows an edited annotation.
+
+    Args:
+        data: The set.
+        splits: Labels of its splits, the test's last.
+        classes: Those of the published set.
+        expected: The protocol's `ExpectedData`.
+    """
+    if tuple(splits) != (*expected.train, expected.test):
+        return (f"{data.name}, splits {', '.join(splits)} (protocol: {expected.name})",)
+    if data.classes != tuple(classes):
+        return (f"{data.name}, {len(data.classes)} classes of its own (protocol: {expected.name})",)
+    return tuple(
+        f"{label}: {data.split_counts[label]:,} images (protocol: {count:,})"
+        for label, count in expected.split_counts.items()
+        if data.split_counts[label] != count
+    )

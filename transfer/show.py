@@ -1,0 +1,102 @@
+"""What was found beside what is there: test images with their boxes and masks, drawn from a record's file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from bench.core import atomic
+from bench.core.records import Record
+from bench.core.safe_image import read_image
+from bench.core.store import Store
+from bench.images.sheet import Box, Tile, sheet_png
+from transfer.data.detection import DetectionImage
+from transfer.run import Plan
+
+FILE = "predictions.png"
+NUM_IMAGES = 8
+_TILE_PX = 320
+_AT_LEAST = 3
+"""Findings drawn on an image that has fewer objects."""
+
+
+def show(plan: Plan, records: Sequence[Record]) -> list[Path]:
+    """Draw a sheet for each record into its run folder; one that is there is replaced.
+
+    Args:
+        plan: That the records are of.
+        records: As `execute` gives them.
+
+    Raises:
+        StoreError, DataError: the predictions of a record are gone or damaged.
+    """
+    store, paths = Store(plan.options.results), []
+    for record in records:
+        data, sha256, where = store.predictions(record)
+        truth, found = plan.task.unpack(data, sha256, str(where))
+        path = plan.run_dir(record.seed) / FILE
+        atomic.write_bytes(path, sheet(plan.data.test, truth, found))
+        paths.append(path)
+    return paths
+
+
+def sheet(images: Sequence[DetectionImage], truth: Any, found: Any) -> bytes:
+    """A PNG: `NUM_IMAGES` test images, evenly spread, each with its objects and beside it with the findings.
+
+    As many findings are drawn as there are objects, the ones of highest score: a fixed limit of score would
+    leave a weak detector with nothing to see.
+
+    Args:
+        images: The test split.
+        truth: Its objects.
+        found: What was found on them.
+    """
+    with_objects = np.unique(truth.image)
+    count = min(NUM_IMAGES, len(with_objects))
+    tiles = []
+    for place in range(count):
+        index = int(with_objects[place * len(with_objects) // count])
+        image = images[index]
+        pixels = read_image(image.path)
+        objects = np.flatnonzero(truth.image == index)
+        findings = np.flatnonzero(found.image == index)
+        best = np.argsort(-found.scores[findings], kind="stable")[: max(len(objects), _AT_LEAST)]
+        there = tuple(_boxes(truth, truth.edges, objects, truth.classes, image, faint=truth.faint))
+        seen = tuple(_boxes(found, found.boxes, findings[best], truth.classes, image, scores=found.scores))
+        tiles += [
+            Tile(pixels, f"{image.image_id}: {len(objects)} there", there),
+            Tile(pixels, f"{image.image_id}: best {len(best)} of {len(findings)} found", seen),
+        ]
+    return sheet_png(tiles, columns=4, tile_px=_TILE_PX)
+
+
+def _boxes(
+    what: Any,
+    edges: Any,
+    chosen: Any,
+    classes: Sequence[str],
+    image: DetectionImage,
+    *,
+    faint: Any = None,
+    scores: Any = None,
+) -> Iterator[Box]:
+    for index in chosen:
+        xmin, ymin, xmax, ymax = map(float, edges[index])
+        mask = None
+        if what.masks is not None:
+            packed = {"size": [image.height, image.width], "counts": what.masks[index]}
+            mask = coco_mask.decode(packed).astype(bool)
+        yield Box(
+            name=classes[what.label[index]],
+            left=xmin + 1,
+            top=ymin + 1,
+            right=xmax,
+            bottom=ymax,
+            faint=bool(faint is not None and faint[index]),
+            mask=mask,
+            note="" if scores is None else f" {scores[index]:.2f}",
+        )
