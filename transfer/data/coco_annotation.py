@@ -23,6 +23,7 @@ OUTSIDE_PX = 1.0
 MAX_SHOWN = 80
 MAX_POINTS = 100_000
 MAX_COORDINATE = 1e9
+MAX_AREA = 1e12
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def read_object(
     box = tried(_box, entry, where, width, height)
     area = tried(_area, entry, where)
     polygons, run_lengths = tried(_outline, entry, where, width, height) or ((), b"")
-    if not problems and polygons and area and not _encloses(polygons) and 0.0 not in box[2:]:
+    if not problems and polygons and area and all(map(_is_line, polygons)) and 0.0 not in box[2:]:
         problems.append(f"{where}: its polygons enclose nothing; the area is said to be {area:g}")
     if problems:
         raise DataError.of(problems)
@@ -124,7 +125,10 @@ def read_object(
 
 def short(value: Any) -> str:
     """A value of a file for a message: a stranger's file may hold a megabyte of it."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return "a number of too many digits"
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
@@ -177,7 +181,7 @@ def _check_inside(
 
 def _area(entry: Mapping[str, Any], where: str) -> float:
     value: Any = entry.get("area")
-    if type(value) not in (int, float) or not 0 <= float(value) <= 1e12:
+    if type(value) not in (int, float) or not 0 <= value <= MAX_AREA:
         raise DataError(f"{where}: area is {short(value)}; expected a number of pixels, 0 or more")
     return float(value)
 
@@ -193,7 +197,7 @@ def _outline(
         raise DataError(f"{where}: segmentation {found}; expected polygons or run lengths")
     polygons = []
     for number, part in enumerate(outline, start=1):
-        what = f"polygon {number}"
+        what = f"segmentation polygon {number}"
         values = _numbers(part, what, where)
         if len(values) % 2 or len(values) < 6:
             # Four numbers would be taken for a box by the reference.
@@ -212,10 +216,14 @@ def _outline(
 def _run_lengths(outline: Mapping[str, Any], where: str, width: int, height: int) -> bytes:
     size, counts = outline.get("size"), outline.get("counts")
     if size != [height, width] or any(type(side) is not int for side in size):
-        raise DataError(f"{where}: run lengths of size {short(size)}; the image is [{height}, {width}]")
+        raise DataError(
+            f"{where}: segmentation has run lengths of size {short(size)}; the image is [{height}, {width}]"
+        )
     if isinstance(counts, str):
         counts = unpack_counts(counts, where)
-    elif not isinstance(counts, list) or any(type(count) is not int or count < 0 for count in counts):
+    elif not isinstance(counts, list) or any(
+        type(count) is not int or not 0 <= count <= width * height for count in counts
+    ):
         raise DataError(f"{where}: counts of run lengths is {short(counts)}; expected whole numbers or text")
     check_counts(counts, width, height, where)
     packed: bytes = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)[
@@ -224,8 +232,11 @@ def _run_lengths(outline: Mapping[str, Any], where: str, width: int, height: int
     return packed
 
 
-def _encloses(polygons: tuple[Polygon, ...]) -> bool:
-    return any(polygon_area(polygon) > 0 for polygon in polygons)
+def _is_line(polygon: Polygon) -> bool:
+    """Whether all corners lie on one line, so that nothing is inside."""
+    x, y = polygon[::2] - polygon[0], polygon[1::2] - polygon[1]
+    farthest = int(np.argmax(x * x + y * y))
+    return not bool(np.any(x * y[farthest] != y * x[farthest]))
 
 
 def polygon_area(polygon: Polygon) -> float:

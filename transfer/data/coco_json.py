@@ -17,6 +17,7 @@ MAX_ID = 2**53
 MAX_SIDE_PX = 65_535
 MAX_CLASSES = 10_000
 MAX_NAME = 200
+MAX_PATH = 4096
 
 Place = tuple[Path, int, int]
 """File, width and height of an image."""
@@ -105,17 +106,19 @@ def _entries(values: list[Any], kind: str, path: Path, problems: list[str]) -> I
 
 
 def _categories(values: list[Any], path: Path, problems: list[str]) -> dict[int, str]:
+    if len(values) > MAX_CLASSES:
+        raise DataError(f"{path}: {len(values):,} categories; expected at most {MAX_CLASSES:,}")
     found: dict[int, str] = {}
+    names: set[str] = set()
     for id_, where, entry in _entries(values, "category", path, problems):
         name = entry.get("name")
         if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
             problems.append(f"{where}: name is {short(name)}; expected a printable name")
-        elif name in found.values():
+        elif name in names:
             problems.append(f"{where}: the name {name!r} is that of another category, too")
         # A faulty one stays known: its annotations are not at fault.
         found[id_] = name if isinstance(name, str) else ""
-    if len(found) > MAX_CLASSES:
-        raise DataError(f"{path}: {len(found):,} categories; expected at most {MAX_CLASSES:,}")
+        names.add(found[id_])
     return dict(sorted(found.items()))
 
 
@@ -129,7 +132,7 @@ def _images(values: list[Any], path: Path, folder: Path, problems: list[str]) ->
             if type(side) is not int or not 1 <= side <= MAX_SIDE_PX:
                 faults.append(f"{where}: {key} is {short(side)}; expected a whole number of pixels")
         name, place = entry.get("file_name"), None
-        if not isinstance(name, str):
+        if not isinstance(name, str) or len(name) > MAX_PATH:
             faults.append(f"{where}: file_name is {short(name)}; expected the name of its file")
         elif name in names:
             faults.append(f"{where}: file_name {short(name)} is that of image {names[name]}, too")

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,7 +61,7 @@ def unpack_arrays(data: bytes, sha256: str, where: str) -> tuple[dict[str, Array
 
     try:
         content = _unzip(data)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{where}: not a gzip file of predictions: {error}") from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{where}: not the predictions of this record: its sha256 is another one")
