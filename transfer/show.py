@@ -24,24 +24,21 @@ _AT_LEAST = 3
 """Findings drawn on an image that has fewer objects."""
 
 
-def show(plan: Plan, records: Sequence[Record]) -> list[Path]:
-    """Draw a sheet for each record into its run folder; one that is there is replaced.
+def show(plan: Plan, record: Record) -> Path:
+    """Draw the sheet of a record into its run folder; one that is there is replaced.
 
     Args:
-        plan: That the records are of.
-        records: As `execute` gives them.
+        plan: That the record is of.
+        record: As `execute` gives it.
 
     Raises:
-        StoreError, DataError: the predictions of a record are gone or damaged.
+        BenchError: the predictions are gone or damaged, an image cannot be read, the disk is full.
     """
-    store, paths = Store(plan.options.results), []
-    for record in records:
-        data, sha256, where = store.predictions(record)
-        truth, found = plan.task.unpack(data, sha256, str(where))
-        path = plan.run_dir(record.seed) / FILE
-        atomic.write_bytes(path, sheet(plan.data.test, truth, found))
-        paths.append(path)
-    return paths
+    data, sha256, where = Store(plan.options.results).predictions(record)
+    truth, found = plan.task.unpack(data, sha256, str(where))
+    path = plan.run_dir(record.seed) / FILE
+    atomic.write_bytes(path, sheet(plan.data.test, truth, found))
+    return path
 
 
 def sheet(images: Sequence[DetectionImage], truth: Any, found: Any) -> bytes:
@@ -65,7 +62,7 @@ def sheet(images: Sequence[DetectionImage], truth: Any, found: Any) -> bytes:
         objects = np.flatnonzero(truth.image == index)
         findings = np.flatnonzero(found.image == index)
         best = np.argsort(-found.scores[findings], kind="stable")[: max(len(objects), _AT_LEAST)]
-        there = tuple(_boxes(truth, truth.edges, objects, truth.classes, image, faint=truth.faint))
+        there = tuple(_boxes(truth, truth.edges, objects, truth.classes, image, ignored=truth.ignored))
         seen = tuple(_boxes(found, found.boxes, findings[best], truth.classes, image, scores=found.scores))
         tiles += [
             Tile(pixels, f"{image.image_id}: {len(objects)} there", there),
@@ -81,7 +78,7 @@ def _boxes(
     classes: Sequence[str],
     image: DetectionImage,
     *,
-    faint: Any = None,
+    ignored: Any = None,
     scores: Any = None,
 ) -> Iterator[Box]:
     for index in chosen:
@@ -96,7 +93,7 @@ def _boxes(
             top=ymin + 1,
             right=xmax,
             bottom=ymax,
-            faint=bool(faint is not None and faint[index]),
+            faint=bool(ignored is not None and ignored[index]),
             mask=mask,
             note="" if scores is None else f" {scores[index]:.2f}",
         )

@@ -10,6 +10,9 @@ import click
 from bench.commands._common import training_options, weights_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.core.records import Record
     from transfer.api import Estimate, Task
     from transfer.run import Plan
 
@@ -91,10 +94,8 @@ def run_task(
     task: Task, *, dry_run: bool, as_json: bool, show_predictions: bool, data: Path | None, **values: Any
 ) -> None:
     """Plan, say the plan, execute it, print what came out."""
-    from bench.core import atomic
     from bench.core.log import say
     from transfer.run import Options, execute, make_plan, pending
-    from transfer.show import show
 
     if data is None:
         from bench.synth.embedded import DEFAULT_ROOT, embedded_data
@@ -116,8 +117,14 @@ def run_task(
         say(f"Dry run: would write {plan.run_dir(plan.options.seeds[0]).parent}; nothing was written.")
         return
     records = execute(plan)
-    for path in show(plan, records) if show_predictions else []:
-        say(f"Predictions drawn in {path}")
+    _print(task, records, as_json=as_json)
+    if show_predictions:
+        _draw(plan, records)
+
+
+def _print(task: Task, records: Sequence[Record], *, as_json: bool) -> None:
+    from bench.core import atomic
+
     if as_json:
         dumped = [record.model_dump(mode="json") for record in records]
         click.echo(atomic.json_text(dumped), nl=False)
@@ -128,6 +135,25 @@ def run_task(
             f"{name} {record.metrics[name].value:.2f}" for name in names if name in record.metrics
         )
         click.echo(f"{record.weights.name}  seed {record.seed}  {numbers}  [{record.protocol.status}]")
+
+
+def _draw(plan: Plan, records: Sequence[Record]) -> None:
+    """A sheet for each record; what cannot be drawn is said when the others are."""
+    from bench.core.errors import BenchError
+    from bench.core.log import say
+    from transfer.show import show
+
+    failed: list[BenchError] = []
+    for record in records:
+        try:
+            say(f"Predictions drawn in {show(plan, record)}")
+        except BenchError as error:
+            failed.append(error)
+    if failed:
+        problems = [problem for error in failed for problem in error.problems]
+        raise type(failed[0]).of(
+            problems, hint="The results are recorded; their pictures could not be drawn."
+        )
 
 
 def _estimate(plan: Plan, seed: int) -> list[str]:

@@ -15,7 +15,8 @@ from bench.core.paths import file_size
 MAX_BYTES = 2 * 1024**3
 MAX_DEPTH = 64
 
-_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
+# A string that does not end is taken to the end of the text, once: from each quote anew would take for ever.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[][{}]', re.DOTALL)
 
 
 def read_json(path: Path, *, error: type[BenchError] = DataError, max_bytes: int = MAX_BYTES) -> Any:

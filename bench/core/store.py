@@ -117,7 +117,7 @@ class Store:
             StoreError: the record has none, or it is not there.
         """
         kept = record.details.get("predictions")
-        if not isinstance(kept, dict):
+        if not isinstance(kept, dict) or not kept.keys() >= {"sha256", "suffix"}:
             raise StoreError(f"record {record.id}: keeps no predictions")
         path = self.attachment_path(record, kept["sha256"], kept["suffix"])
         try:

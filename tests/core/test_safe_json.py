@@ -159,3 +159,12 @@ def test_any_bytes_are_a_value_or_a_data_error(tmp_path_factory: pytest.TempPath
         read_json(path)
     except DataError as error:
         assert str(path) in str(error)  # noqa: PT017
+
+
+def test_a_string_that_does_not_end_takes_no_time() -> None:
+    """From each of its quotes on there is no end, and to look for one from each would be quadratic."""
+    text = "[" + "[]," * MAX_DEPTH + '"' + '\\"' * 200_000
+    start = time.process_time()
+    with pytest.raises(DataError):
+        parse_json(text, "here")
+    assert time.process_time() - start < 1

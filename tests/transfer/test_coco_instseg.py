@@ -134,17 +134,17 @@ def test_an_engine_that_leaves_out_more_is_refused(tmp_path: Path, coco: Path) -
 def test_predictions_are_drawn_beside_the_truth(tmp_path: Path, coco: Path) -> None:
     plan = make_plan(coco_instseg(), options(tmp_path, coco, protocol=FOUR))
     records = execute(plan, perfect)
-    (path,) = show(plan, records)
+    path = show(plan, records[0])
     assert path == plan.run_dir(0) / FILE
     page = Image.open(io.BytesIO(path.read_bytes()))
     assert page.width > page.height > 0
     data, _, where = Store(plan.options.results).predictions(records[0])
     where.write_bytes(data[:-20])
     with pytest.raises(DataError, match=where.name):
-        show(plan, records)
+        show(plan, records[0])
     where.unlink()
     with pytest.raises(StoreError, match=where.name):
-        show(plan, records)
+        show(plan, records[0])
 
 
 def test_the_command_trains_checks_and_draws(tmp_path: Path, coco: Path) -> None:
@@ -165,6 +165,11 @@ def test_the_command_trains_checks_and_draws(tmp_path: Path, coco: Path) -> None
     assert again.stdout == first.stdout
     (drawn,) = tmp_path.rglob(FILE)
     assert Image.open(drawn).format == "PNG"
+    (kept,) = tmp_path.rglob("*.predictions.safetensors.gz")
+    kept.unlink()
+    lost = CliRunner().invoke(transfer_command, [*words, "--show-predictions"], standalone_mode=False)
+    assert isinstance(lost.exception, StoreError) and kept.name in str(lost.exception)
+    assert lost.stdout == first.stdout, "the numbers come first"
 
 
 def check(*arguments: object) -> tuple[str, BaseException | None]:

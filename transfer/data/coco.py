@@ -85,7 +85,7 @@ def read_coco(
     for role, split, part in zip(
         ("train", "test"), splits, (images[:num_train], images[num_train:]), strict=True
     ):
-        if not problems and not any(image.is_trained_on for image in part):
+        if not problems and not any(_is_object(item) for image in part for item in image.objects):
             problems.append(f"{split.file}: no annotation that is no crowd; there is nothing to {role} on")
     if problems:
         count = f"{len(problems):,} {'fault' if len(problems) == 1 else 'faults'}"
@@ -105,6 +105,10 @@ def read_coco(
         train_split=splits[0],
         test_split=splits[1],
     )
+
+
+def _is_object(item: CocoObject) -> bool:
+    return not item.is_crowd and not item.is_flat
 
 
 def _engine_name(label: str) -> str:

@@ -26,7 +26,7 @@ MAX_COORDINATE = 1e9
 MAX_AREA = 1e12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CocoObject:
     """One annotation.
 

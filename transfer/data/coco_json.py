@@ -124,7 +124,7 @@ def _categories(values: list[Any], path: Path, problems: list[str]) -> dict[int,
 
 def _images(values: list[Any], path: Path, folder: Path, problems: list[str]) -> dict[int, Place | None]:
     found: dict[int, Place | None] = {}
-    names: dict[str, int] = {}
+    taken: dict[Path, int] = {}
     for id_, where, entry in _entries(values, "image", path, problems):
         faults = []
         for key in ("width", "height"):
@@ -134,14 +134,14 @@ def _images(values: list[Any], path: Path, folder: Path, problems: list[str]) ->
         name, place = entry.get("file_name"), None
         if not isinstance(name, str) or len(name) > MAX_PATH:
             faults.append(f"{where}: file_name is {short(name)}; expected the name of its file")
-        elif name in names:
-            faults.append(f"{where}: file_name {short(name)} is that of image {names[name]}, too")
         else:
-            names[name] = id_
             try:
                 place = inside(folder, name)
             except BenchError as error:
                 faults += [f"{where}: {problem}" for problem in error.problems]
+        # By the file itself: "a.jpg" and "./a.jpg" are one, and would count twice.
+        if place and (first := taken.setdefault(place.resolve(), id_)) != id_:
+            faults.append(f"{where}: file_name {short(name)} is the file of image {first}, too")
         problems += faults
         found[id_] = (place, entry["width"], entry["height"]) if place and not faults else None
     return found

@@ -33,6 +33,8 @@ def notes_of(
         notes.append(f"train: {empty:,} images have no object, or crowds alone, and are left out of training")
     if flat := [item for image in train for item in image.objects if item.is_flat]:
         notes.append(f"train: {_named(flat)}: boxes with a side of 0 are left out, as Detectron2 does")
+    if flat := [item for image in test for item in image.objects if item.is_flat]:
+        notes.append(f"test: {_named(flat)}: boxes with a side of 0 are objects to find, as COCO has it")
     if any(not item.is_crowd and not item.polygons for image in train for item in image.objects):
         notes.append("train: objects with run lengths, so all outlines are trained on as bit masks")
     return (*notes, *shared_images(train, test))

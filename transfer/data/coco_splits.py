@@ -26,11 +26,14 @@ class CocoSplit:
         """The folder of its images.
 
         Raises:
-            DataError: none of the places is there.
+            DataError: none of the places is there, or may not be looked into.
         """
-        for folder in self.folders:
-            if folder.is_dir():
-                return folder
+        try:
+            for folder in self.folders:
+                if folder.is_dir():
+                    return folder
+        except OSError as error:
+            raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
         places = " or ".join(str(folder) for folder in self.folders)
         raise DataError(f"{self.file}: its images are not there; expected them in {places}")
 
@@ -47,10 +50,11 @@ def find_splits(root: Path, train: tuple[str, ...], test: str) -> tuple[CocoSpli
     Raises:
         DataError: no such files, or may not be read.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; expected a set in COCO layout")
     try:
-        files = {path.name for path in (root / "annotations").iterdir()} if _has_annotations(root) else set()
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder; expected a set in COCO layout")
+        folder = root / "annotations"
+        files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         exported = {path.parent.name for path in root.glob(f"*/{EXPORTED}")}
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
@@ -72,10 +76,6 @@ def find_splits(root: Path, train: tuple[str, ...], test: str) -> tuple[CocoSpli
         f"{root}: no set in COCO layout; expected annotations/{PREFIX}train.json and {PREFIX}val.json "
         f"(or {train_name} and {test}, or train and test); splits found: {found}"
     )
-
-
-def _has_annotations(root: Path) -> bool:
-    return (root / "annotations").is_dir()
 
 
 def _is_instances(name: str) -> bool:

@@ -34,7 +34,7 @@ class DetectedObject(Protocol):
         """Its outline as COCO's JSON has it, polygons or run lengths; None in a set of boxes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DetectionImage:
     """One annotated image; sizes in pixels.
 
@@ -51,7 +51,7 @@ class DetectionImage:
 
     @property
     def is_trained_on(self) -> bool:
-        """Whether it has an object; Detectron2 leaves out images that have none, or crowds alone."""
+        """Whether training shows it; Detectron2 leaves out images without objects, or with crowds alone."""
         return any(not item.is_crowd for item in self.objects)
 
 
@@ -104,12 +104,18 @@ class DetectionDataset:
 
 
 def shared_images(train: Sequence[DetectionImage], test: Sequence[DetectionImage]) -> tuple[str, ...]:
-    """A note if the very files that are tested on are trained on, too, under other names."""
+    """A note if the same picture is there twice under other names, above all in training and test."""
+    notes = []
+    for role, images in (("train", train), ("test", test)):
+        if again := len(images) - len({image.file_sha256 for image in images}):
+            notes.append(f"{role}: {again:,} images are there again under another name")
     known = {image.file_sha256 for image in train}
     both = [image.image_id for image in test if image.file_sha256 in known]
-    if not both:
-        return ()
-    return (f"{len(both):,} of {len(test):,} test images are training images, too (first: {both[0]})",)
+    if both:
+        notes.append(
+            f"{len(both):,} of {len(test):,} test images are training images, too (first: {both[0]})"
+        )
+    return tuple(notes)
 
 
 def split_departures(

@@ -28,7 +28,7 @@ Evaluator = Literal["hotcoco", "pycocotools"]
 SIZES = ("all", "small", "medium", "large")
 """Areas in pixels: any, up to 32 x 32, up to 96 x 96, and above."""
 
-_BEST = 2
+_MAX_DETECTIONS_100 = 2
 """Index of the reference's third limit, 100 detections a class and image."""
 
 
@@ -73,7 +73,7 @@ def coco_ap(
         kind: What is held against what.
         evaluator: Who computes it.
     """
-    return CocoAP(np.ascontiguousarray(_EVALUATORS[evaluator](truth, found, kind)[..., _BEST]))
+    return CocoAP(np.ascontiguousarray(_EVALUATORS[evaluator](truth, found, kind)[..., _MAX_DETECTIONS_100]))
 
 
 def _packed(masks: Any, image: np.ndarray, sizes: np.ndarray, *, as_text: bool) -> list[dict[str, Any]]:

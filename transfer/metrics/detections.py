@@ -47,7 +47,7 @@ class Truth:
         return edges
 
     @property
-    def faint(self) -> Bool:
+    def ignored(self) -> Bool:
         """[n] what need not be found."""
         return self.difficult
 
@@ -93,6 +93,8 @@ class Detections:
     def of_images(cls, found: Sequence[ImageDetections], *, with_masks: bool = False) -> Detections:
         """Put together what each image gave, in any order."""
         found = sorted(found, key=lambda item: item.image)
+        if with_masks and any(len(item.masks or ()) != len(item.label) for item in found):
+            raise ValueError("an image has another number of masks than of boxes")
         empty = ImageDetections(
             0, np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros((0, 4), np.float32)
         )

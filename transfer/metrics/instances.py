@@ -47,7 +47,7 @@ class InstanceTruth:
         return np.concatenate([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]], axis=1)
 
     @property
-    def faint(self) -> Bool:
+    def ignored(self) -> Bool:
         """[n] what need not be found."""
         return self.crowd
 

@@ -21,8 +21,8 @@ from bench.core.store import Attachment
 
 SUFFIX = ".predictions.safetensors.gz"
 
-MAX_BYTES = 2 * 1024**3
-"""Of an unpacked file: a hundred detections on each of half a million images."""
+MAX_BYTES = 16 * 1024**3
+"""Of an unpacked file: a hundred detections with masks on each of half a million images."""
 
 Array = npt.NDArray[Any]
 

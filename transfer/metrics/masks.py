@@ -33,6 +33,8 @@ class Masks:
         return len(self.ends)
 
     def __getitem__(self, index: int) -> bytes:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         start = self.ends[index - 1] if index else 0
         return self.text[start : self.ends[index]].tobytes()
 

@@ -166,7 +166,7 @@ def training_bytes(
                     requires_grad=True,
                 )
                 if variant == "fpn"
-                else shared[:found]
+                else shared[:found].clone()  # the head picks them, which is a copy
             )
 
     fixed = {tensor.untyped_storage()._cdata for tensor in (*empty.parameters(), *empty.buffers())}

@@ -88,6 +88,7 @@ def detect(
     entries = list(enumerate(to_dicts(data.test, with_objects=False)))[
         comm.get_rank() :: comm.get_world_size()
     ]
+    _check_finite(model)
     model.eval()
     found = []
     with progress("Testing", len(entries)) as bar:
@@ -108,6 +109,13 @@ def detect(
     if not comm.is_main_process():
         return None
     return Detections.of_images([item for share in gathered for item in share], with_masks=cfg.MODEL.MASK_ON)
+
+
+def _check_finite(model: nn.Module) -> None:
+    """A mask that is not finite would come out empty, without a word."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise EngineError(f"{name} is not finite before the test. Nothing was recorded.")
 
 
 def _packed(masks: torch.Tensor) -> tuple[bytes, ...]:
