@@ -255,3 +255,18 @@ def test_the_embedded_set_is_read(coco: Path) -> None:
 def test_real_sets_are_read(real_data: Path, name: str, counts: dict[str, int], num_classes: int) -> None:
     data = read(real_data / name)
     assert (data.counts, len(data.classes)) == (counts, num_classes)
+
+
+def test_the_splits_have_detectron2s_own_names(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "set", GOOD, other_half(), names=(PUBLISHED[0][0], PUBLISHED[1]))
+    data = read(root)
+    assert (data.name, data.train_names, data.test_name) == ("COCO", ("coco_2017_train",), "coco_2017_val")
+    own = read(made(tmp_path, name="mine"))
+    assert (own.name, own.train_names, own.test_name) == ("mine", ("coco_train",), "coco_val")
+
+
+def test_a_class_without_a_test_object_is_in_no_mean(tmp_path: Path) -> None:
+    test = other_half()
+    test["annotations"] = [item for item in test["annotations"] if item["category_id"] != 18]
+    data = read(write_set(tmp_path / "set", GOOD, test))
+    assert [note for note in data.notes if note.startswith("test: no object") and "in no mean" in note]

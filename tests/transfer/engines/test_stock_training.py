@@ -122,7 +122,9 @@ print(json.dumps({"kinds": sorted(trainer._last_eval_results), "iterations": tra
 """
 
 
-@pytest.mark.parametrize("slug", [instances.C4, instances.FPN, instances.FPN_2FC])
+@pytest.mark.parametrize(
+    "slug", [instances.C4, instances.FPN, pytest.param(instances.FPN_2FC, marks=pytest.mark.slow)]
+)
 def test_a_stock_trainer_trains_masks_from_our_files(
     tmp_path: Path, coco: Path, checkpoint: Path, slug: str
 ) -> None:
