@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.core.errors import BenchError, DataError
+from bench.core.errors import BenchError
 from bench.core.paths import read_bounded
 from bench.core.safe_image import MAX_BYTES, decode_image
 from transfer.data.coco_annotation import CocoObject
 from transfer.data.coco_json import CocoFile, ImageEntry, read_file
 from transfer.data.coco_notes import notes_of
 from transfer.data.coco_splits import CocoSplit, find_splits
-from transfer.data.detection import DetectionDataset, DetectionImage
+from transfer.data.detection import DetectionDataset, DetectionImage, read_images, refuse
 from transfer.metrics.instances import InstanceTruth
 from transfer.metrics.masks import Masks
 
@@ -69,28 +68,15 @@ def read_coco(
     problems = [problem for file in files for problem in file.problems]
     problems += _other_categories(splits, files) + _in_both(splits, files)
     todo = [(split, image) for split, file in zip(splits, files, strict=True) for image in file.images]
-    images: list[DetectionImage] = []
-    num_bad = 0
-    # Hashing, decoding and file reading release the GIL.
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        for done, result in enumerate(pool.map(_read_image, todo), start=1):
-            if isinstance(result, DetectionImage):
-                images.append(result)
-            else:
-                num_bad += 1
-                problems += result
-            if progress:
-                progress(done, len(todo))
+    images, wrong = read_images(todo, _read_image, progress)
+    problems += wrong
     num_train = len(files[0].images)
     for role, split, part in zip(
         ("train", "test"), splits, (images[:num_train], images[num_train:]), strict=True
     ):
         if not problems and not any(_is_object(item) for image in part for item in image.objects):
             problems.append(f"{split.file}: no annotation that is no crowd; there is nothing to {role} on")
-    if problems:
-        count = f"{len(problems):,} {'fault' if len(problems) == 1 else 'faults'}"
-        hint = f'{root}: {count}. Nothing was trained; "bench data check coco {root}" lists all.'
-        raise DataError.of(problems, hint=hint)
+    refuse(problems, root, "coco")
     classes = tuple(files[0].categories.values())
     published = [split.label for split in splits] == [*train, test]
     return CocoDataset(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from bench.core.errors import DataError
 from bench.core.records import DataStamp
+
+T = TypeVar("T")
 
 Edges = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax in pixels from the image's upper left corner: where a box's sides lie."""
@@ -101,6 +105,44 @@ class DetectionDataset:
             classes=self.classes,
             notes=self.notes,
         )
+
+
+def read_images(
+    todo: Sequence[T],
+    read: Callable[[T], DetectionImage | tuple[str, ...]],
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[DetectionImage], list[str]]:
+    """Images in the order of `todo`, and the problems of those that cannot be had.
+
+    Args:
+        todo: What is to be read.
+        read: Gives an image or its problems; hashing, decoding and file reading release the GIL.
+        progress: Called with (done, all) images.
+    """
+    images: list[DetectionImage] = []
+    problems: list[str] = []
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for done, result in enumerate(pool.map(read, todo), start=1):
+            if isinstance(result, DetectionImage):
+                images.append(result)
+            else:
+                problems += result
+            if progress:
+                progress(done, len(todo))
+    return images, problems
+
+
+def refuse(problems: Sequence[str], root: Path, layout: str, where: str = "") -> None:
+    """Stop if a set has problems; `where` is added to their count.
+
+    Raises:
+        DataError: with all of them, and where to see them.
+    """
+    if not problems:
+        return
+    count = f"{len(problems):,} {'fault' if len(problems) == 1 else 'faults'}"
+    hint = f'{root}: {count}{where}. Nothing was trained; "bench data check {layout} {root}" lists all.'
+    raise DataError.of(problems, hint=hint)
 
 
 def shared_images(train: Sequence[DetectionImage], test: Sequence[DetectionImage]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from bench.core.errors import BenchError, DataError
 from bench.core.paths import inside, read_bounded, safe_name
 from bench.core.safe_image import MAX_BYTES, decode_image
-from transfer.data.detection import DetectionDataset, DetectionImage, shared_images
+from transfer.data.detection import DetectionDataset, DetectionImage, read_images, refuse, shared_images
 from transfer.data.voc_annotation import read_annotation
 from transfer.data.voc_splits import Split, find_splits, read_lines, read_split
 from transfer.metrics.detections import Truth
@@ -91,27 +90,12 @@ def read_voc(
     num_train = len(todo) - split_counts[test_split.label]
     problems += _in_both(todo[:num_train], todo[num_train:])
     read = partial(_read_or_problems, classes=classes, test_split=test_split)
-    images: list[DetectionImage] = []
-    num_bad = 0
-    # Hashing, decoding and file reading release the GIL; the order of results is that of the split files.
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        for done, result in enumerate(pool.map(read, todo), start=1):
-            if isinstance(result, DetectionImage):
-                images.append(result)
-            else:
-                num_bad += 1
-                problems += result
-            if progress:
-                progress(done, len(todo))
+    # In the order of the split files.
+    images, wrong = read_images(todo, read, progress)
+    problems += wrong
     if not problems and not any(image.objects for image in images[:num_train]):
         problems.append(f"{root}: no training image has an object; there is nothing to train on")
-    if problems:
-        count = f"{len(problems):,} {'fault' if len(problems) == 1 else 'faults'}"
-        hint = (
-            f"{root}: {count}, in {num_bad:,} of {len(todo):,} images. Nothing was trained; "
-            f'"bench data check voc {root}" lists all.'
-        )
-        raise DataError.of(problems, hint=hint)
+    refuse(problems, root, "voc", f", in {len(todo) - len(images):,} of {len(todo):,} images")
     return VocDataset(
         name="VOCdevkit" if not single else root.resolve().name,
         classes=classes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,30 @@ class Detections:
             masks=Masks.of([mask for item in found for mask in item.masks or ()]) if with_masks else None,
         )
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """By the names that they have in a file; `of_arrays` reads them again."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "found.image": self.image.astype(np.int32),
+            "found.label": self.label.astype(np.int32),
+            "found.scores": self.scores,
+            "found.boxes": self.boxes,
+        }
+        if self.masks is not None:
+            arrays |= {"found.masks.text": self.masks.text, "found.masks.ends": self.masks.ends}
+        return arrays
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Detections:
+        """From the arrays of a file. Raises KeyError for one that is not there."""
+        has_masks = "found.masks.text" in arrays
+        return cls(
+            image=arrays["found.image"].astype(np.int64),
+            label=arrays["found.label"].astype(np.int64),
+            scores=arrays["found.scores"],
+            boxes=arrays["found.boxes"],
+            masks=Masks(arrays["found.masks.text"], arrays["found.masks.ends"]) if has_masks else None,
+        )
+
 
 def pack(truth: Truth, detections: Detections) -> Attachment:
     """The file of a test without masks; see `pack_arrays`."""
@@ -116,10 +140,7 @@ def pack(truth: Truth, detections: Detections) -> Attachment:
         "truth.label": truth.label.astype(np.int32),
         "truth.boxes": truth.boxes,
         "truth.difficult": truth.difficult,
-        "found.image": detections.image.astype(np.int32),
-        "found.label": detections.label.astype(np.int32),
-        "found.scores": detections.scores,
-        "found.boxes": detections.boxes,
+        **detections.arrays(),
     }
     return pack_arrays(arrays, {"image_ids": truth.image_ids, "classes": truth.classes})
 
@@ -146,12 +167,7 @@ def unpack(data: bytes, sha256: str, where: str) -> tuple[Truth, Detections]:
                 boxes=arrays["truth.boxes"],
                 difficult=arrays["truth.difficult"],
             ),
-            Detections(
-                image=arrays["found.image"].astype(np.int64),
-                label=arrays["found.label"].astype(np.int64),
-                scores=arrays["found.scores"],
-                boxes=arrays["found.boxes"],
-            ),
+            Detections.of_arrays(arrays),
         )
     except KeyError as error:
         raise DataError(f"{where}: not a file of predictions: no {error}") from None

@@ -69,12 +69,7 @@ def pack(truth: InstanceTruth, found: Detections) -> Attachment:
         "truth.crowd": truth.crowd,
         "truth.masks.text": truth.masks.text,
         "truth.masks.ends": truth.masks.ends,
-        "found.image": found.image.astype(np.int32),
-        "found.label": found.label.astype(np.int32),
-        "found.scores": found.scores,
-        "found.boxes": found.boxes,
-        "found.masks.text": found.masks.text,
-        "found.masks.ends": found.masks.ends,
+        **found.arrays(),
     }
     return pack_arrays(arrays, {"image_ids": truth.image_ids, "classes": truth.classes})
 
@@ -103,13 +98,7 @@ def unpack(data: bytes, sha256: str, where: str) -> tuple[InstanceTruth, Detecti
             crowd=arrays["truth.crowd"],
             masks=Masks(arrays["truth.masks.text"], arrays["truth.masks.ends"]),
         )
-        found = Detections(
-            image=arrays["found.image"].astype(np.int64),
-            label=arrays["found.label"].astype(np.int64),
-            scores=arrays["found.scores"],
-            boxes=arrays["found.boxes"],
-            masks=Masks(arrays["found.masks.text"], arrays["found.masks.ends"]),
-        )
+        found = Detections.of_arrays(arrays)
     except KeyError as error:
         raise DataError(f"{where}: not a file of predictions with masks: no {error}") from None
     return truth, found
