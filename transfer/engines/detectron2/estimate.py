@@ -153,21 +153,14 @@ def training_bytes(
         else:
             shared = heads.res5(pooled)
             heads.box_predictor(shared.mean(dim=[2, 3]))
-        if isinstance(protocol, CocoProtocol):
-            found = round(regions * protocol.model.roi_positive_fraction)
-            side_of_mask = protocol.mask_head.pool_resolution
-            heads.mask_head.layers(
-                torch.empty(
-                    found,
-                    _POOLED_CHANNELS["fpn"],
-                    side_of_mask,
-                    side_of_mask,
-                    device="meta",
-                    requires_grad=True,
-                )
-                if variant == "fpn"
-                else shared[:found].clone()  # the head picks them, which is a copy
-            )
+        if not isinstance(protocol, CocoProtocol):
+            return
+        found = round(regions * protocol.model.roi_positive_fraction)
+        if variant == "fpn":
+            shape = (found, _POOLED_CHANNELS["fpn"], *[protocol.mask_head.pool_resolution] * 2)
+            heads.mask_head.layers(torch.empty(shape, device="meta", requires_grad=True))
+        else:
+            heads.mask_head.layers(shared[:found].clone())  # the head picks them, which is a copy
 
     fixed = {tensor.untyped_storage()._cdata for tensor in (*empty.parameters(), *empty.buffers())}
     kept = [*_kept_bytes(lower, fixed), *_kept_bytes(upper, fixed)]
