@@ -21,7 +21,8 @@ from transfer.data.coco_annotation import CocoObject
 from transfer.data.coco_json import CocoFile, ImageEntry, read_file
 from transfer.data.coco_notes import notes_of
 from transfer.data.coco_splits import CocoSplit, find_splits
-from transfer.data.detection import DetectionDataset, DetectionImage, read_images, refuse
+from transfer.data.dataset import read_images, refuse
+from transfer.data.detection import DetectionDataset, DetectionImage
 from transfer.metrics.instances import InstanceTruth
 from transfer.metrics.masks import Masks
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from transfer.data.coco_annotation import CocoObject, polygon_area
-from transfer.data.detection import DetectionImage, shared_images
+from transfer.data.dataset import shared_images
+from transfer.data.detection import DetectionImage
 
 FAR = 0.5
 """Boxes whose overlap with the frame of their outline is less, areas that differ by more, are odd."""

@@ -17,7 +17,8 @@ import numpy as np
 from bench.core.errors import BenchError, DataError
 from bench.core.paths import inside, read_bounded, safe_name
 from bench.core.safe_image import MAX_BYTES, decode_image
-from transfer.data.detection import DetectionDataset, DetectionImage, read_images, refuse, shared_images
+from transfer.data.dataset import read_images, refuse, shared_images
+from transfer.data.detection import DetectionDataset, DetectionImage
 from transfer.data.voc_annotation import read_annotation
 from transfer.data.voc_splits import Split, find_splits, read_lines, read_split
 from transfer.metrics.detections import Truth

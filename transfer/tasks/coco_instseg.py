@@ -26,7 +26,7 @@ from transfer.adapters.detectron2_config import check_input
 from transfer.api import MetricSpec, Task, TaskSpec
 from transfer.data.coco import CocoDataset, read_coco, truth_of
 from transfer.data.coco_classes import COCO_CLASSES
-from transfer.data.detection import split_departures
+from transfer.data.dataset import split_departures
 from transfer.metrics.coco_result import measure
 from transfer.metrics.detections import Detections
 from transfer.metrics.instances import InstanceTruth, unpack

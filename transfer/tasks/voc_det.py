@@ -22,7 +22,7 @@ from bench.core.log import progress
 from bench.core.records import DataStamp
 from transfer.adapters.detectron2_config import check_input
 from transfer.api import MetricSpec, Task, TaskSpec
-from transfer.data.detection import split_departures
+from transfer.data.dataset import split_departures
 from transfer.data.voc import VOC_CLASSES, VocDataset, absent_classes, read_voc, truth_of
 from transfer.metrics.detections import Detections, Truth, unpack
 from transfer.metrics.result import Result
