@@ -25,8 +25,9 @@ from bench.core import atomic
 from bench.core.checkpoint import newest_step
 from tests.transfer.engines.test_detectron2 import make_job, run
 from transfer.api import Job, Output
-from transfer.engines.detectron2 import engine, training
-from transfer.engines.detectron2 import train as loop
+from transfer.engines import train as loop
+from transfer.engines import training
+from transfer.engines.detectron2 import engine
 
 ITERATIONS, EVERY = 10, 3
 RUN = (

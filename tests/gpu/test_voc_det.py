@@ -12,7 +12,7 @@ from bench.core.errors import Stopped
 from tests.transfer.engines.test_detectron2 import make_job, run
 from transfer.api import Job
 from transfer.engines import load_engine
-from transfer.engines.detectron2 import train as training_room
+from transfer.engines import train as training_room
 
 pytestmark = [
     pytest.mark.gpu,
@@ -47,7 +47,7 @@ def test_a_resumed_run_goes_on(
         raise Stopped("after 3")
 
     with monkeypatch.context() as patch:
-        patch.setattr("transfer.engines.detectron2.engine.train", stop_soon)
+        patch.setattr("transfer.engines.trial.train", stop_soon)
         with pytest.raises(Stopped):
             run(stopped)
     saved = load_file(stopped.run_dir / "checkpoints" / "step-00000003" / "tensors.safetensors")
@@ -62,7 +62,7 @@ def test_a_resumed_run_goes_on(
         real(training, loader, state, stop)
 
     # CUDA's sums have no fixed order, so the end is not compared bit for bit; the state that goes on is.
-    monkeypatch.setattr("transfer.engines.detectron2.engine.train", compare_first)
+    monkeypatch.setattr("transfer.engines.trial.train", compare_first)
     run(replace(stopped, resume=True))
     assert len(loaded) > 500
     assert all(loaded)

@@ -10,8 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from transfer.engines.detectron2.loader import parts_of
-from transfer.engines.detectron2.train import _forward_and_backward
+from transfer.engines.train import _forward_and_backward, parts_of
 
 
 class Toy(nn.Module):
@@ -35,7 +34,12 @@ def losses_and_gradient(
     toy = Toy()
     optimizer = torch.optim.SGD(toy.parameters(), lr=0.1)
     model, _ = fabric.setup(toy, optimizer)
-    training: Any = SimpleNamespace(fabric=fabric, step_model=model, accumulation_steps=accumulation_steps)
+    training: Any = SimpleNamespace(
+        fabric=fabric,
+        step_model=model,
+        accumulation_steps=accumulation_steps,
+        losses=lambda step_model, part: step_model(part),
+    )
     losses = _forward_and_backward(training, batch)
     assert toy.weight.grad is not None
     return losses, toy.weight.grad, toy

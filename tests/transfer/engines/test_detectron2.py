@@ -18,7 +18,7 @@ from transfer.adapters.load import load_backbone
 from transfer.api import Job, Output
 from transfer.data.voc import VocDataset, truth_of
 from transfer.engines import load_engine
-from transfer.engines.detectron2 import train as training_room
+from transfer.engines import train as training_room
 from transfer.engines.detectron2.evaluate import detect
 from transfer.engines.detectron2.model import build_config, build_detector
 from transfer.metrics.voc_result import measure
@@ -144,7 +144,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
     real = training_room.train
     with monkeypatch.context() as patch:
         patch.setattr(
-            "transfer.engines.detectron2.engine.train",
+            "transfer.engines.trial.train",
             lambda training, loader, state, stop: real(
                 training, StopAfter(loader, batch, number), state, stop
             ),
@@ -186,7 +186,7 @@ def test_a_checkpoint_of_other_software_is_refused(
     straight: tuple[Job, Output], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, _ = straight
-    monkeypatch.setattr("transfer.engines.detectron2.training.package_versions", lambda: {"torch": "1.4.0"})
+    monkeypatch.setattr("transfer.engines.training.package_versions", lambda: {"torch": "1.4.0"})
     with pytest.raises(CheckpointError, match=r"1\.4\.0"):
         run(replace(job, resume=True))
 
@@ -267,9 +267,7 @@ def test_another_machine_is_said_and_recorded(
     straight: tuple[Job, Output], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job, expected = straight
-    monkeypatch.setattr(
-        "transfer.engines.detectron2.engine.hardware", lambda: {"cpu": "Another", "threads": "7"}
-    )
+    monkeypatch.setattr("transfer.engines.trial.hardware", lambda: {"cpu": "Another", "threads": "7"})
     output = run(replace(job, resume=True))
     assert "now on Another, 7 threads" in capsys.readouterr().err
     assert output.details["machine"]["machines"][1] == "Another, 7 threads"

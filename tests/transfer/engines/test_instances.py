@@ -21,7 +21,7 @@ from tests.transfer.engines.test_detectron2 import TOY, StopAfter, run
 from transfer.api import Job, Output
 from transfer.data.coco import CocoDataset
 from transfer.engines import load_engine
-from transfer.engines.detectron2 import train as training_room
+from transfer.engines import train as training_room
 from transfer.engines.detectron2.engine import _config
 from transfer.engines.detectron2.evaluate import detect
 from transfer.engines.detectron2.loader import mask_format, to_dicts, train_loader
@@ -97,7 +97,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
     real = training_room.train
     with monkeypatch.context() as patch:
         patch.setattr(
-            "transfer.engines.detectron2.engine.train",
+            "transfer.engines.trial.train",
             lambda training, loader, state, stop: real(
                 training, StopAfter(loader, 5, signal.SIGTERM), state, stop
             ),

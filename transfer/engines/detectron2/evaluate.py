@@ -15,8 +15,9 @@ from bench.core import rng
 from bench.core.errors import DivergedError, EngineError
 from bench.core.log import progress
 from transfer.data.detection import DetectionDataset
-from transfer.engines.detectron2.loader import map_image, parts_of, to_dicts
+from transfer.engines.detectron2.loader import map_image, to_dicts
 from transfer.engines.detectron2.repairs import load_detectron2
+from transfer.engines.train import parts_of
 from transfer.metrics.detections import Detections, ImageDetections
 
 load_detectron2()

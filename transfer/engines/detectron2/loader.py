@@ -198,17 +198,6 @@ def train_loader(
     return _unless_error(iter(loader))
 
 
-def parts_of(batch: list[Any], num_parts: int) -> list[list[Any]]:
-    """A process's share of a batch in equal parts, in order.
-
-    Args:
-        batch: Its length divides by `num_parts`.
-        num_parts: 1 gives the batch itself.
-    """
-    size = len(batch) // num_parts
-    return [batch[start : start + size] for start in range(0, len(batch), size)]
-
-
 def _as_list(items: list[dict[str, Any] | DataError]) -> list[dict[str, Any] | DataError]:
     return items
 

@@ -16,13 +16,7 @@ from bench.core.errors import DivergedError, Stopped
 from bench.core.log import progress
 from bench.core.processes import in_any_process
 from bench.core.signals import StopRequest
-from transfer.engines.detectron2.loader import parts_of
-from transfer.engines.detectron2.repairs import load_detectron2
-from transfer.engines.detectron2.training import Progress, Training, save
-
-load_detectron2()
-
-from detectron2.utils.events import EventStorage  # noqa: E402
+from transfer.engines.training import Progress, Training, save
 
 MAX_SKIPPED_IN_A_ROW = 20
 """fp16's loss scaler starts too high and skips some updates at first; so many together are no start."""
@@ -39,13 +33,10 @@ def train(training: Training, loader: Iterator[list[Any]], state: Progress, stop
     training.step_model.train()
     begun, before = time.monotonic(), state.seconds
     title = f"Fine-tuning, seed {training.seed}"
-    with (
-        progress(title, training.iterations, start=state.iteration) as bar,
-        EventStorage(state.iteration) as storage,
-    ):
+    with progress(title, training.iterations, start=state.iteration) as bar:
         while state.iteration < training.iterations:
             batch = next(loader)
-            # The RPN and the ROI head draw which regions are trained on.
+            # A detector draws which regions are trained on, a decode head which channels are left out.
             torch.manual_seed(rng.derive(training.seed, "step", state.iteration, fabric.global_rank))
             try:
                 losses = _forward_and_backward(training, batch)
@@ -57,7 +48,6 @@ def train(training: Training, loader: Iterator[list[Any]], state: Progress, stop
             _update(training, state)
             training.step_optimizer.zero_grad()
             training.scheduler.step()
-            storage.step()
             state.iteration += 1
             state.seconds = before + time.monotonic() - begun
             at_end = state.iteration == training.iterations
@@ -73,6 +63,17 @@ def train(training: Training, loader: Iterator[list[Any]], state: Progress, stop
                 save(training, state)
 
 
+def parts_of(batch: list[Any], num_parts: int) -> list[list[Any]]:
+    """A process's share of a batch in equal parts, in order.
+
+    Args:
+        batch: Its length divides by `num_parts`.
+        num_parts: 1 gives the batch itself.
+    """
+    size = len(batch) // num_parts
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
 def _forward_and_backward(training: Training, batch: list[Any]) -> dict[str, Tensor]:
     """Gradients of the mean loss over the parts of a batch; returns the mean of each loss.
 
@@ -83,7 +84,7 @@ def _forward_and_backward(training: Training, batch: list[Any]) -> dict[str, Ten
     parts = parts_of(batch, training.accumulation_steps)
     for number, part in enumerate(parts, start=1):
         with training.fabric.no_backward_sync(training.step_model, enabled=number < len(parts)):
-            losses = training.step_model(part)
+            losses = training.losses(training.step_model, part)
             training.fabric.backward(torch.stack(list(losses.values())).sum() / len(parts))
         for name, value in losses.items():
             total[name] = total.get(name, 0.0) + value.detach() / len(parts)
@@ -101,7 +102,7 @@ def _guard(
 
 
 def _diverged(training: Training, state: Progress, batch: list[Any], what: str) -> DivergedError:
-    images = ", ".join(str(entry["image_id"]) for entry in batch)
+    images = ", ".join(training.image_names(batch))
     last = newest_step(training.folder)
     saved = (
         f"the last checkpoint is of iteration {last:,}" if last is not None else "there is no checkpoint yet"

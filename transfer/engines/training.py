@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from bench.core import checkpoint as checkpoints
 from bench.core.errors import CheckpointError
@@ -37,7 +38,11 @@ class Progress:
 class Training:
     """The parts of one running trial.
 
-    `model` and `optimizer` are the plain objects, `step_model` and `step_optimizer` what Fabric made of them.
+    Attributes:
+        model, optimizer: The plain objects.
+        step_model, step_optimizer: What Fabric made of them.
+        losses: Of `step_model` and one part of a batch, each by its name; their sum is what is minimised.
+        image_names: Of a batch, for a message.
     """
 
     fabric: Fabric
@@ -46,6 +51,8 @@ class Training:
     step_model: Any
     step_optimizer: Any
     scheduler: Any
+    losses: Callable[[Any, list[Any]], dict[str, Tensor]]
+    image_names: Callable[[list[Any]], list[str]]
     folder: Path
     identity: str
     weights_key: str
