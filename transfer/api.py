@@ -18,7 +18,7 @@ from bench.core.registry import Registry
 from bench.core.store import Attachment
 from bench.core.weights import Weights
 from transfer.metrics.result import Result
-from transfer.protocols.detection import DetectionProtocol
+from transfer.protocols.transfer import TransferProtocol
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Job:
         resume: Go on from the newest checkpoint in `run_dir`.
     """
 
-    protocol: DetectionProtocol
+    protocol: TransferProtocol
     data: Any
     measure: Callable[[Any], Result]
     weights: Weights | None
@@ -133,7 +133,7 @@ class Task(ABC):
     spec: TaskSpec
 
     @abstractmethod
-    def load_protocol(self, path: Path, overrides: tuple[str, ...]) -> DetectionProtocol:
+    def load_protocol(self, path: Path, overrides: tuple[str, ...]) -> TransferProtocol:
         """The checked protocol of a config file. Raises ConfigError."""
 
     @abstractmethod

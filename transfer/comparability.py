@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from bench.core.errors import EngineError, UsageError
 from bench.core.protocol import differences, number_changing
 from bench.core.records import Status
-from transfer.protocols.detection import DetectionProtocol
+from transfer.protocols.transfer import TransferProtocol
+
+P = TypeVar("P", bound=TransferProtocol)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Wishes:
     accumulation_steps: int | None = None
 
 
-def fit(protocol: DetectionProtocol, devices: Devices, wishes: Wishes = Wishes()) -> DetectionProtocol:
+def fit(protocol: P, devices: Devices, wishes: Wishes = Wishes()) -> P:
     """The protocol with its documented stand-ins for these devices.
 
     On one device plain BN sees the whole batch, as SyncBN does over several; processes without a GPU
@@ -68,7 +70,7 @@ def fit(protocol: DetectionProtocol, devices: Devices, wishes: Wishes = Wishes()
     return protocol
 
 
-def scaled(protocol: DetectionProtocol, images_per_batch: int) -> DetectionProtocol:
+def scaled(protocol: P, images_per_batch: int) -> P:
     """The protocol for another batch: the rate in proportion to it, all iterations against it.
 
     As many images are seen, and the rate falls at the same ones.
@@ -81,18 +83,8 @@ def scaled(protocol: DetectionProtocol, images_per_batch: int) -> DetectionProto
         `detectron2/engine/defaults.py`, `DefaultTrainer.auto_scale_workers`, has the same rule, the warm-up
         included. facebookresearch/moco issue 11 gives it for this task: 8 images, 0.01, twice the iterations.
     """
-    solver = protocol.solver
-    ratio = images_per_batch / solver.images_per_batch
     try:
-        return _replace(
-            protocol,
-            "solver",
-            images_per_batch=images_per_batch,
-            learning_rate=solver.learning_rate * images_per_batch / solver.images_per_batch,
-            iterations=round(solver.iterations / ratio),
-            steps=tuple(round(step / ratio) for step in solver.steps),
-            warmup_iterations=round(solver.warmup_iterations / ratio),
-        )
+        return _replace(protocol, "solver", **protocol.solver.schedule_for(images_per_batch))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "schedule"
@@ -101,7 +93,7 @@ def scaled(protocol: DetectionProtocol, images_per_batch: int) -> DetectionProto
         ) from None
 
 
-def _check(protocol: DetectionProtocol, devices: Devices) -> None:
+def _check(protocol: TransferProtocol, devices: Devices) -> None:
     images, count = protocol.solver.images_per_batch, devices.num_devices
     parts = protocol.solver.accumulation_steps
     if images % (count * parts):
@@ -131,9 +123,9 @@ def _check(protocol: DetectionProtocol, devices: Devices) -> None:
 
 
 def judge(
-    base: DetectionProtocol,
-    changed: DetectionProtocol,
-    fitted: DetectionProtocol,
+    base: TransferProtocol,
+    changed: TransferProtocol,
+    fitted: TransferProtocol,
     *,
     data_departures: tuple[str, ...],
     smoke_file: str | None,
@@ -156,13 +148,13 @@ def judge(
     return status, tuple(lines)
 
 
-def _differences(now: DetectionProtocol, then: DetectionProtocol) -> list[str]:
+def _differences(now: TransferProtocol, then: TransferProtocol) -> list[str]:
     # What was tested on is no field of the identity, the fingerprint is; here it must not be changed unseen.
     data = differences(number_changing(now.data), number_changing(then.data), "data.")
     return differences(number_changing(now), number_changing(then)) + data
 
 
-def _replace(protocol: DetectionProtocol, section: str, **changes: Any) -> DetectionProtocol:
+def _replace(protocol: P, section: str, **changes: Any) -> P:
     inner = getattr(protocol, section)
     values = {**inner.model_dump(), **changes}
     return protocol.model_copy(update={section: type(inner).model_validate(values)})

@@ -23,7 +23,7 @@ from transfer.api import Job, Output, Task
 from transfer.comparability import Devices, Wishes, fit, judge
 from transfer.engines import Engine, load_engine
 from transfer.metrics.result import Result
-from transfer.protocols.detection import DetectionProtocol
+from transfer.protocols.transfer import TransferProtocol
 
 RANDOM = "random"
 """`--checkpoint random`: no weights, the engine's own initialisation."""
@@ -57,7 +57,7 @@ class Plan:
 
     task: Task
     options: Options
-    protocol: DetectionProtocol
+    protocol: TransferProtocol
     status: Status
     departures: tuple[str, ...]
     data: Any
@@ -112,7 +112,7 @@ class Plan:
         return lines
 
 
-def _measure(task: Task, data: Any, protocol: DetectionProtocol, found: Any) -> Result:
+def _measure(task: Task, data: Any, protocol: TransferProtocol, found: Any) -> Result:
     return task.measure(data, found, protocol)
 
 

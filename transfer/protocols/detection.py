@@ -1,52 +1,32 @@
 """What all detection protocols have in common: the detector, its input, its solver.
 
-A file in `configs/transfer` is one of `transfer.protocols.voc` or `transfer.protocols.coco`. Each field moves
-the number and is part of the protocol's identity, unless it is marked `not_in_identity`.
+A file in `configs/transfer` is one of `transfer.protocols.voc` or `transfer.protocols.coco`.
 Names follow Detectron2's `config/defaults.py` where it has the field; the config files say which
 publication each value comes from.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from bench.core.config import Section
-from bench.core.protocol import not_in_identity
-
-Pixels = Annotated[int, Field(ge=16, le=4096)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
+from transfer.protocols.transfer import (
+    Count,
+    Fraction,
+    Pixels,
+    TransferModel,
+    TransferProtocol,
+    TransferSolver,
+    rising,
+)
 
 FPN_LEVELS = 5
 """P2 to P6."""
 
 
-class ExpectedData(Section):
-    """The data set a published number was made on; `num_train` is the images of each training split."""
-
-    name: str
-    train: tuple[str, ...] = Field(min_length=1)
-    test: str
-    num_train: tuple[Count, ...] = Field(min_length=1)
-    num_test: Count
-    num_classes: Annotated[int, Field(ge=1, le=10_000)]
-
-    @model_validator(mode="after")
-    def _a_count_for_each_split(self) -> ExpectedData:
-        if len(self.num_train) != len(self.train):
-            raise ValueError(f"num_train must have a number for each of {len(self.train)} training splits")
-        return self
-
-    @property
-    def split_counts(self) -> dict[str, int]:
-        """Images of each split by its name."""
-        return dict(zip((*self.train, self.test), (*self.num_train, self.num_test), strict=True))
-
-
-class Model(Section):
+class Model(TransferModel):
     """The detector.
 
     `norm` is that of the backbone and of the layers that follow its pattern: res5 and the extra norm in a C4
@@ -59,7 +39,6 @@ class Model(Section):
     architecture: Literal[
         "faster-rcnn-r50-c4", "faster-rcnn-r50-fpn", "mask-rcnn-r50-c4", "mask-rcnn-r50-fpn"
     ]
-    norm: Literal["SyncBN", "naiveSyncBN", "BN", "FrozenBN"]
     box_head: Literal["res5", "2fc", "4conv1fc"]
     extra_norm: bool
     freeze_at: Annotated[int, Field(ge=0, le=5)]
@@ -116,58 +95,34 @@ class Input(Section):
     aspect_ratio_grouping: bool
 
 
-class Solver(Section):
-    """SGD with momentum and a linear warm-up; `steps` are iterations at which the rate falls by `gamma`.
+class Solver(TransferSolver):
+    """SGD with momentum and a linear warm-up; `steps` are iterations at which the rate falls by `gamma`."""
 
-    `images_per_batch` are those of one update, over all devices. With `accumulation_steps` above 1 a device
-    takes its share in so many equal parts and adds up their gradients: less memory, the same mean gradient,
-    but batch norm sees a part at a time.
-    """
-
-    iterations: Count
-    images_per_batch: Annotated[int, Field(ge=1, le=4096)]
-    accumulation_steps: Annotated[int, Field(ge=1, le=4096)]
-    learning_rate: Annotated[float, Field(gt=0.0, le=100.0)]
     steps: tuple[Count, ...]
     gamma: Annotated[float, Field(gt=0.0, le=1.0)]
     warmup_iterations: Annotated[int, Field(ge=0, le=1_000_000)]
     warmup_factor: Fraction
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
-    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
     weight_decay_norm: Annotated[float, Field(ge=0.0, le=1.0)]
     precise_bn_iterations: Annotated[int, Field(ge=0, le=100_000)]
-    precision: Literal["fp32", "bf16", "fp16"]
 
     @model_validator(mode="after")
     def _steps_rise(self) -> Solver:
-        if list(self.steps) != sorted(set(self.steps)) or any(step >= self.iterations for step in self.steps):
-            raise ValueError(f"steps must rise and lie below iterations ({self.iterations})")
+        rising(self.steps, self.iterations)
         return self
 
+    def schedule_for(self, images_per_batch: int) -> dict[str, Any]:
+        """Steps and warm-up move with the iterations."""
+        ratio = images_per_batch / self.images_per_batch
+        return {
+            **super().schedule_for(images_per_batch),
+            "steps": tuple(round(step / ratio) for step in self.steps),
+            "warmup_iterations": round(self.warmup_iterations / ratio),
+        }
 
-class Run(Section):
-    """What cannot move a number: how often to save and to log, loader workers a device, memory layout."""
 
-    checkpoint_iterations: Count = not_in_identity(1000, ge=1, le=10_000_000)
-    log_iterations: Count = not_in_identity(20, ge=1, le=10_000_000)
-    num_workers: int = not_in_identity(4, ge=0, le=256)
-    channels_last: bool = not_in_identity(False)
+class DetectionProtocol(TransferProtocol):
+    """One file of a detection task; each task has a kind of its own."""
 
-
-class DetectionProtocol(Section):
-    """One file of `configs/transfer` or its twin in `configs/smoke`; each task has a kind of its own.
-
-    `version` rises when a field of the file is corrected; `title` and `source` are for people. `data` says
-    what published numbers were made on; what a run was made on is in the identity by its fingerprint.
-    """
-
-    slug: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    task: str
-    version: Annotated[int, Field(ge=1)]
-    title: str = not_in_identity("")
-    source: str = not_in_identity("")
-    data: ExpectedData = not_in_identity(...)
     model: Model
     input: Input
     solver: Solver
-    run: Run = not_in_identity(Run())

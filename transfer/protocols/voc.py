@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from bench.core.config import Section
 from bench.core.protocol import not_in_identity
-from transfer.protocols.detection import DetectionProtocol, ExpectedData
+from transfer.protocols.detection import DetectionProtocol
+from transfer.protocols.transfer import ExpectedData
 
 SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$")]
 

@@ -15,7 +15,13 @@ from transfer.adapters.detectron2_config import detectron2_config
 from transfer.api import Estimate, Job, Output
 from transfer.engines.detectron2.estimate import estimate
 from transfer.engines.detectron2.evaluate import detect, precise_bn
-from transfer.engines.detectron2.loader import detection_data, mask_format, to_dicts, train_loader
+from transfer.engines.detectron2.loader import (
+    detection_data,
+    detection_protocol,
+    mask_format,
+    to_dicts,
+    train_loader,
+)
 from transfer.engines.detectron2.model import build_config, build_detector, check_pixels
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.trial import Parts, one_device, run_trial
@@ -45,7 +51,7 @@ def run_job(job: Job) -> Output:
 
 
 def _build(fabric: Fabric, job: Job) -> Parts:
-    data, solver = detection_data(job), job.protocol.solver
+    data, solver = detection_data(job), detection_protocol(job).solver
     cfg = _config(fabric, job)
     if fabric.is_global_zero:
         _write_stock_files(job, cfg)
@@ -100,7 +106,7 @@ def _config(fabric: Fabric, job: Job) -> Any:
     """Detectron2's config node, held against the card of the weights."""
     data = detection_data(job)
     entries = detectron2_config(
-        job.protocol,
+        detection_protocol(job),
         job.card.input,
         num_classes=len(data.classes),
         train_names=data.train_names,

@@ -17,7 +17,7 @@ from bench.core import checkpoint
 from bench.core.log import say
 from transfer.api import Estimate, Job
 from transfer.data.detection import DetectionDataset, DetectionImage
-from transfer.engines.detectron2.loader import detection_data, map_image, to_dicts
+from transfer.engines.detectron2.loader import detection_data, detection_protocol, map_image, to_dicts
 from transfer.engines.detectron2.model import build_detector
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.protocols.coco import CocoProtocol
@@ -57,14 +57,15 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
     Raises:
         DataError: an image cannot be read.
     """
-    data, solver = detection_data(job), job.protocol.solver
+    data, protocol = detection_data(job), detection_protocol(job)
+    solver = protocol.solver
     cfg = _for_one_process(cfg)
     free = _free_bytes(fabric)
     model, _ = build_detector(cfg, None, seed=0)
     on_device = solver.images_per_batch // job.num_devices
     size = largest_size([image for image in data.train if image.is_trained_on], cfg)
     memory = {
-        parts: training_bytes(model, job.protocol, num_images=on_device // parts, size=size)
+        parts: training_bytes(model, protocol, num_images=on_device // parts, size=size)
         for parts in range(1, on_device + 1)
         if parts == solver.accumulation_steps
         or (on_device % parts == 0 and solver.images_per_batch // parts > 1)
@@ -76,7 +77,7 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
         fabric,
         data,
         num_images=on_device // solver.accumulation_steps,
-        channels_last=job.protocol.run.channels_last,
+        channels_last=protocol.run.channels_last,
     )
     update = on_device * times.train_image + times.update
     # Precise batch norm is a forward pass, a third of a step.

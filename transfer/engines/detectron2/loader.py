@@ -23,6 +23,7 @@ from transfer.api import Job
 from transfer.data.coco import CocoDataset
 from transfer.data.detection import DetectedObject, DetectionDataset, DetectionImage
 from transfer.engines.detectron2.repairs import load_detectron2
+from transfer.protocols.detection import DetectionProtocol
 
 load_detectron2()
 
@@ -40,6 +41,13 @@ def detection_data(job: Job) -> DetectionDataset:
     if not isinstance(job.data, DetectionDataset):
         raise TypeError(f"expected a DetectionDataset, got {type(job.data).__name__}")
     return job.data
+
+
+def detection_protocol(job: Job) -> DetectionProtocol:
+    """The protocol of a job of this engine."""
+    if not isinstance(job.protocol, DetectionProtocol):
+        raise TypeError(f"expected a DetectionProtocol, got {type(job.protocol).__name__}")
+    return job.protocol
 
 
 def mask_format(data: DetectionDataset) -> MaskFormat:
