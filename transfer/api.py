@@ -17,6 +17,7 @@ from bench.core.records import DataStamp
 from bench.core.registry import Registry
 from bench.core.store import Attachment
 from bench.core.weights import Weights
+from bench.images.sheet import Tile
 from transfer.metrics.result import Result
 from transfer.protocols.transfer import TransferProtocol
 
@@ -35,17 +36,29 @@ class MetricSpec:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """A kind of data set, by the word of `bench data check`.
+
+    `protocol` names the published set it is held against; `overrides` are as in `--set`.
+    """
+
+    name: str
+    protocol: str
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """What a task is.
 
-    `version` rises whenever its numbers would move for equal weights, protocol and data. `data_layout` is the
-    word by which `bench data check` knows its kind of data set. `remark` is for its help.
+    `version` rises whenever its numbers would move for equal weights, protocol and data. `remark` is for its
+    help.
     """
 
     name: str
     version: int
     summary: str
-    data_layout: str
+    layouts: tuple[Layout, ...]
     engine: str
     metrics: tuple[MetricSpec, ...]
     main_metric: str
@@ -166,10 +179,17 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def unpack(self, data: bytes, sha256: str, where: str) -> tuple[Any, Any]:
-        """Truth and findings from the file that `measure` gave to be kept.
+    def draw(self, data: Any, kept: bytes, sha256: str, where: str) -> list[Tile]:
+        """Pictures of test images with what is there and what was found.
 
-        Raises DataError: damaged, or not the file that the record means; `where` names it.
+        Args:
+            data: From `load_data`.
+            kept: The file that `measure` gave to be kept.
+            sha256: Of its content, from the record.
+            where: Its name, for messages.
+
+        Raises:
+            DataError: damaged, not the file that the record means, or an image cannot be read.
         """
 
     @abstractmethod

@@ -1,27 +1,17 @@
-"""What was found beside what is there: test images with their boxes and masks, drawn from a record's file."""
+"""The sheet of a record: test images with what is there and what was found, drawn from the record's file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from pycocotools import mask as coco_mask
 
 from bench.core import atomic
 from bench.core.records import Record
-from bench.core.safe_image import read_image
 from bench.core.store import Store
-from bench.images.sheet import Box, Tile, sheet_png
-from transfer.data.detection import DetectionImage
+from bench.images.sheet import sheet_png
 from transfer.run import Plan
 
 FILE = "predictions.png"
-NUM_IMAGES = 8
 _TILE_PX = 320
-_AT_LEAST = 3
-"""Findings drawn on an image that has fewer objects."""
 
 
 def show(plan: Plan, record: Record) -> Path:
@@ -34,66 +24,8 @@ def show(plan: Plan, record: Record) -> Path:
     Raises:
         BenchError: the predictions are gone or damaged, an image cannot be read, the disk is full.
     """
-    data, sha256, where = Store(plan.options.results).predictions(record)
-    truth, found = plan.task.unpack(data, sha256, str(where))
+    kept, sha256, where = Store(plan.options.results).predictions(record)
+    tiles = plan.task.draw(plan.data, kept, sha256, str(where))
     path = plan.run_dir(record.seed) / FILE
-    atomic.write_bytes(path, sheet(plan.data.test, truth, found))
+    atomic.write_bytes(path, sheet_png(tiles, columns=4, tile_px=_TILE_PX))
     return path
-
-
-def sheet(images: Sequence[DetectionImage], truth: Any, found: Any) -> bytes:
-    """A PNG: `NUM_IMAGES` test images, evenly spread, each with its objects and beside it with the findings.
-
-    As many findings are drawn as there are objects, the ones of highest score: a fixed limit of score would
-    leave a weak detector with nothing to see.
-
-    Args:
-        images: The test split.
-        truth: Its objects.
-        found: What was found on them.
-    """
-    with_objects = np.unique(truth.image)
-    count = min(NUM_IMAGES, len(with_objects))
-    tiles = []
-    for place in range(count):
-        index = int(with_objects[place * len(with_objects) // count])
-        image = images[index]
-        pixels = read_image(image.path)
-        objects = np.flatnonzero(truth.image == index)
-        findings = np.flatnonzero(found.image == index)
-        best = np.argsort(-found.scores[findings], kind="stable")[: max(len(objects), _AT_LEAST)]
-        there = tuple(_boxes(truth, truth.edges, objects, truth.classes, image, ignored=truth.ignored))
-        seen = tuple(_boxes(found, found.boxes, findings[best], truth.classes, image, scores=found.scores))
-        tiles += [
-            Tile(pixels, f"{image.image_id}: {len(objects)} there", there),
-            Tile(pixels, f"{image.image_id}: best {len(best)} of {len(findings)} found", seen),
-        ]
-    return sheet_png(tiles, columns=4, tile_px=_TILE_PX)
-
-
-def _boxes(
-    what: Any,
-    edges: Any,
-    chosen: Any,
-    classes: Sequence[str],
-    image: DetectionImage,
-    *,
-    ignored: Any = None,
-    scores: Any = None,
-) -> Iterator[Box]:
-    for index in chosen:
-        xmin, ymin, xmax, ymax = map(float, edges[index])
-        mask = None
-        if what.masks is not None:
-            packed = {"size": [image.height, image.width], "counts": what.masks[index]}
-            mask = coco_mask.decode(packed).astype(bool)
-        yield Box(
-            name=classes[what.label[index]],
-            left=xmin + 1,
-            top=ymin + 1,
-            right=xmax,
-            bottom=ymax,
-            faint=bool(ignored is not None and ignored[index]),
-            mask=mask,
-            note="" if scores is None else f" {scores[index]:.2f}",
-        )

@@ -12,24 +12,25 @@ if TYPE_CHECKING:
     from bench.core.errors import DataError
     from bench.core.records import DataStamp
     from bench.images.source import ImageSource
-    from transfer.api import Task
+    from transfer.api import Layout, Task
 
 IMAGES = "images"
 """The layout that belongs to no task: images to pretrain on."""
 _CLASSES_SHOWN = 20
 
 
-def layouts() -> dict[str, Task]:
+def layouts() -> dict[str, tuple[Task, Layout]]:
     """Name of a layout to the first task that reads it."""
     from transfer.api import TASKS
 
-    found: dict[str, Task] = {}
+    found: dict[str, tuple[Task, Layout]] = {}
     for _, task in TASKS:
-        found.setdefault(task.spec.data_layout, task)
+        for layout in task.spec.layouts:
+            found.setdefault(layout.name, (task, layout))
     return found
 
 
-def check_command(layout: str) -> click.Command:
+def check_command(name: str) -> click.Command:
     """The subcommand for a layout.
 
     Raises:
@@ -37,31 +38,31 @@ def check_command(layout: str) -> click.Command:
     """
     from bench.core.errors import UsageError, did_you_mean
 
-    if layout == IMAGES:
+    if name == IMAGES:
         return images_command
     known = layouts()
-    if layout not in known:
+    if name not in known:
         names = [*known, IMAGES]
-        raise UsageError(f"unknown layout {layout!r}.{did_you_mean(layout, names)} Known: {', '.join(names)}")
-    task = known[layout]
+        raise UsageError(f"unknown layout {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}")
+    task, layout = known[name]
 
     text = (
         f"Check a data set for {task.spec.name}: splits, every annotation, every image.\n\n"
         "All faults are listed, each with its file and object, and the exit code is 4. A set without fault "
         "is described: counts, what sets it apart from the published one, notes.\n\n\b\nExamples:\n"
-        f"  bench data check {layout} DIR\n  bench data check {layout} DIR --json"
+        f"  bench data check {name} DIR\n  bench data check {name} DIR --json"
     )
 
-    @click.command(layout, help=text, short_help=f"For {task.spec.name}.")
+    @click.command(name, help=text, short_help=f"For {task.spec.name}.")
     @click.argument("folder", type=click.Path(path_type=Path))
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     def run(folder: Path, as_json: bool) -> None:
-        check(task, folder, as_json=as_json)
+        check(task, layout, folder, as_json=as_json)
 
     return run
 
 
-def check(task: Task, folder: Path, *, as_json: bool) -> None:
+def check(task: Task, layout: Layout, folder: Path, *, as_json: bool) -> None:
     """Read a set as the task would, and print what was found.
 
     Raises:
@@ -71,17 +72,19 @@ def check(task: Task, folder: Path, *, as_json: bool) -> None:
     from bench.core.errors import DataError
     from bench.core.paths import CONFIGS
 
-    protocol = task.load_protocol(CONFIGS / "transfer" / f"{task.spec.default_protocol}.toml", ())
+    path = CONFIGS / "transfer" / f"{layout.protocol}.toml"
+    published = task.load_protocol(path, ())
+    protocol = task.load_protocol(path, layout.overrides)
     try:
         data = task.load_data(folder, protocol)
     except DataError as error:
         raise _faults(folder, error.problems, as_json=as_json) from None
-    stamp, departures = task.stamp_data(data), task.data_departures(data, protocol)
+    stamp, departures = task.stamp_data(data), task.data_departures(data, published)
     if as_json:
         facts: dict[str, Any] = {"folder": str(folder), "faults": [], "departures": list(departures)}
         echo_json({**facts, **stamp.model_dump(mode="json")})
         return
-    for line in _report(task, folder, stamp, departures):
+    for line in _report(layout, folder, stamp, departures):
         click.echo(line)
 
 
@@ -99,7 +102,7 @@ def _faults(folder: Path, problems: Sequence[str], *, as_json: bool) -> DataErro
     return DataError(f"{folder}: {count}; nothing can be trained on it")
 
 
-def _report(task: Task, folder: Path, stamp: DataStamp, departures: tuple[str, ...]) -> list[str]:
+def _report(layout: Layout, folder: Path, stamp: DataStamp, departures: tuple[str, ...]) -> list[str]:
     from bench.commands._text import rows, terminal_width
 
     counts = ", ".join(f"{count:,} {role}" for role, count in stamp.counts.items())
@@ -110,7 +113,7 @@ def _report(task: Task, folder: Path, stamp: DataStamp, departures: tuple[str, .
         facts += [("not published", line) for line in departures]
         facts.append(("", "records on it are custom"))
     else:
-        facts.append(("published", f"the classes, splits and counts of {task.spec.default_protocol}"))
+        facts.append(("published", f"the classes, splits and counts of {layout.protocol}"))
     return [f"{folder}: no fault", *rows(facts, column=13, width=terminal_width())]
 
 

@@ -262,3 +262,12 @@ Examples:
 """
 
 command.add_command(CheckGroup("check", help=CHECK_HELP, short_help="Find every fault of a data set."))
+
+
+def _attach() -> None:
+    from bench.commands import _download
+
+    command.add_command(_download.command)
+
+
+_attach()

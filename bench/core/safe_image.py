@@ -75,6 +75,18 @@ def decode_image(data: bytes, where: str) -> npt.NDArray[np.uint8]:
     return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
 
 
+def exif_orientation(data: bytes, where: str) -> int:
+    """By which of the eight orientations of EXIF `decode_image` turns what is stored; 1 is not at all.
+
+    Raises:
+        DataError: not an image that `decode_image` opens.
+    """
+    if data[:2] == b"P6":
+        return 1
+    value = _orientation(_open(data, where))
+    return value if value in _TURNS else 1
+
+
 def _read_ppm(data: bytes, where: str) -> npt.NDArray[np.uint8]:
     """Pixels as they lie in a binary PPM of 8 bits without comments; the array may not be written to."""
     found = _PPM.match(data)

@@ -28,12 +28,17 @@ Task = Literal[
 
 NUM_CLASSES: dict[str, int] = {
     "voc-det": 20, "coco-det": 80, "coco-instseg": 80, "voc-seg": 21, "cityscapes-seg": 19,
-    "ade20k-seg": 150, "linear-probe": 1000, "knn": 1000, "semi-1": 1000, "semi-10": 1000,
+    "ade20k-seg": 150, "nyu-seg": 40, "linear-probe": 1000, "knn": 1000, "semi-1": 1000, "semi-10": 1000,
 }  # fmt: skip
 """Classes a published number of each task is a mean over; VOC segmentation counts the background."""
 
 _BOX_AND_MASK = {"box_": "coco-det", "mask_": "coco-instseg"}
 """Our instance segmentation reports both in one table (`box_ap50`); the file keeps one task for each."""
+
+_LABELLED = {
+    "voc12aug": "voc-seg", "cityscapes": "cityscapes-seg", "ade20k": "ade20k-seg", "nyuv2": "nyu-seg",
+}  # fmt: skip
+"""Our semantic segmentation is one task, by the first word of its slugs; the file keeps one for each set."""
 
 
 def _decimal(text: Any) -> Any:
@@ -192,21 +197,25 @@ def _reason(detail: Any) -> str:
     return f"{column}{found}: {detail['msg']}"
 
 
-def published_place(task: str, metric: str) -> tuple[str, str]:
+def published_place(task: str, protocol: str, metric: str) -> tuple[str, str]:
     """Where a metric of our task stands in the file: (task, metric).
 
     Returns:
-        ("coco-instseg", "box_ap50") is ("coco-det", "AP50"); all others stand under their own names.
+        ("coco-instseg", "box_ap50") is ("coco-det", "AP50"), "semseg" under `voc12aug-fcn-d8` is "voc-seg";
+        all others stand under their own names.
     """
     for prefix, published_task in _BOX_AND_MASK.items():
         if task == "coco-instseg" and metric.startswith(prefix):
             return published_task, metric.removeprefix(prefix).replace("ap", "AP")
+    if task == "semseg":
+        return _LABELLED.get(protocol.partition("-")[0], task), metric
     return task, metric
 
 
 def num_published(published: Published, task: str, protocol: str) -> int:
     """Rows of the file that may stand beside a table of our task under `protocol`."""
-    tasks = set(_BOX_AND_MASK.values()) if task == "coco-instseg" else {task}
+    own = {published_place(task, protocol, "")[0]}
+    tasks = set(_BOX_AND_MASK.values()) if task == "coco-instseg" else own
     return sum(len(published.rows_for(name, protocol)) for name in tasks)
 
 
@@ -228,7 +237,7 @@ def quote(
     """
     groups: dict[tuple[object, ...], dict[str, PublishedRow]] = {}
     for metric in metrics:
-        published_task, name = published_place(task, metric)
+        published_task, name = published_place(task, protocol, metric)
         for row in published.rows_for(published_task, protocol):
             if row.metric != name or (row.confirmed == "no" and not unconfirmed):
                 continue

@@ -248,7 +248,7 @@ def _beside(
     protocol = record.protocol
     if protocol.status == "custom":
         return (), "no published rows: this protocol is custom, so its numbers compare with nothing published"
-    expected = NUM_CLASSES.get(published_place(record.task, metrics[0])[0])
+    expected = NUM_CLASSES.get(published_place(record.task, protocol.slug, metrics[0])[0])
     found = len(record.data.classes)
     if expected is not None and found != expected:
         return (), f"no published rows: the data has {found} classes, published numbers are over {expected}"

@@ -11,9 +11,11 @@ from functools import cache
 
 from PIL import Image
 
+from bench.core.palette import voc_palette
 from bench.synth.integer import ByteArray
 
 JPEG_QUALITY = 90
+palette = voc_palette
 
 
 def jpeg(pixels: ByteArray) -> bytes:
@@ -35,20 +37,3 @@ def indexed_png(labels: ByteArray) -> bytes:
 @cache
 def _flat_palette() -> bytes:
     return bytes(value for rgb in palette() for value in rgb)
-
-
-def palette() -> list[tuple[int, int, int]]:
-    """VOC's 256 colours (red, green, blue): the bits of the index, dealt in turn to the three channels.
-
-    Source:
-        VOCdevkit, VOClabelcolormap.m.
-    """
-    colours = []
-    for index in range(256):
-        rgb = [0, 0, 0]
-        for place in range(8):
-            for channel in range(3):
-                # The lowest three bits of the index make the highest bit of each channel.
-                rgb[channel] |= ((index >> (3 * place + channel)) & 1) << (7 - place)
-        colours.append((rgb[0], rgb[1], rgb[2]))
-    return colours

@@ -9,6 +9,7 @@ mmseg/models/data_preprocessor.py; open-mmlab/mmengine mmengine/runner/checkpoin
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from bench.core.card import Card, InputSpec
@@ -85,10 +86,20 @@ def config_python(card: Card, file_name: str) -> tuple[str, str]:
     return ".py", "\n".join([*lines, ")"]) + "\n"
 
 
+def config_text(config: Mapping[str, Any]) -> str:
+    """A config in MMEngine's notation: `key = value` for each entry, keys being names of Python."""
+    return "".join(f"{key} = {_python(value, '')}\n" for key, value in config.items())
+
+
 def _python(value: Any, indent: str) -> str:
-    """`dict(...)` over several lines for a dict, else the literal."""
+    """`dict(...)` over several lines for a dict, a list of such over several, else the literal."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        inner = indent + "    "
+        return "[\n" + "".join(f"{inner}{_python(item, inner)},\n" for item in value) + f"{indent}]"
     if not isinstance(value, dict):
         return repr(value)
+    if not value:
+        return "dict()"
     inner = indent + "    "
     entries = [f"{inner}{key}={_python(item, inner)},\n" for key, item in value.items()]
     return f"dict(\n{''.join(entries)}{indent})"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.card import InputSpec
-from bench.core.errors import WeightsError
+from bench.core.errors import EngineError, WeightsError
 from bench.core.weights import Weights
 from transfer.engines.source import NOT_DILATED, Dilated, Reference, reference
 
@@ -83,6 +83,17 @@ def verify_tensors(
             f"{where} (first: {wrong[0]}). {outcome}"
         )
     return len(names)
+
+
+def check_finite(model: nn.Module) -> None:
+    """Refuse to test weights that are not finite: masks would come out empty, labels as 0, without a word.
+
+    Raises:
+        EngineError: with the first tensor that is not.
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise EngineError(f"{name} is not finite before the test. Nothing was recorded.")
 
 
 def _equal_bits(source: np.ndarray, loaded: Tensor | None) -> bool:

@@ -22,16 +22,18 @@ from bench.core.card import InputSpec
 from bench.core.config import load_config
 from bench.core.log import progress
 from bench.core.records import DataStamp
+from bench.images.sheet import Tile
 from transfer.adapters.detectron2_config import check_input
-from transfer.api import MetricSpec, Task, TaskSpec
+from transfer.api import Layout, MetricSpec, Task, TaskSpec
 from transfer.data.coco import CocoDataset, read_coco, truth_of
 from transfer.data.coco_classes import COCO_CLASSES
 from transfer.data.dataset import split_departures
 from transfer.metrics.coco_result import measure
 from transfer.metrics.detections import Detections
-from transfer.metrics.instances import InstanceTruth, unpack
+from transfer.metrics.instances import unpack
 from transfer.metrics.result import Result
 from transfer.protocols.coco import CocoProtocol
+from transfer.show_boxes import box_tiles
 
 
 def _metrics(kind: str, what: str) -> tuple[MetricSpec, ...]:
@@ -52,7 +54,7 @@ class CocoInstanceSegmentation(Task):
         name="coco-instseg",
         version=1,
         summary="Instance segmentation, Mask R-CNN in Detectron2, COCO.",
-        data_layout="coco",
+        layouts=(Layout("coco", "coco-r50fpn4conv-1x"),),
         engine="detectron2",
         metrics=(*_metrics("mask", "masks"), *_metrics("box", "boxes")),
         main_metric="mask_ap",
@@ -95,9 +97,9 @@ class CocoInstanceSegmentation(Task):
         """COCO's AP of boxes and masks."""
         return measure(truth_of(data.test, data.classes), found, evaluator=protocol.metric.evaluator)
 
-    def unpack(self, data: bytes, sha256: str, where: str) -> tuple[InstanceTruth, Detections]:
+    def draw(self, data: CocoDataset, kept: bytes, sha256: str, where: str) -> list[Tile]:
         """Boxes and masks that are there, and those that were found."""
-        return unpack(data, sha256, where)
+        return box_tiles(data.test, *unpack(kept, sha256, where))
 
     def embedded_data(self, root: Path) -> Path:
         """The COCO folder of the embedded set."""

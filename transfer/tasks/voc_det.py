@@ -20,14 +20,16 @@ from bench.core.config import load_config
 from bench.core.errors import DataError
 from bench.core.log import progress
 from bench.core.records import DataStamp
+from bench.images.sheet import Tile
 from transfer.adapters.detectron2_config import check_input
-from transfer.api import MetricSpec, Task, TaskSpec
+from transfer.api import Layout, MetricSpec, Task, TaskSpec
 from transfer.data.dataset import split_departures
 from transfer.data.voc import VOC_CLASSES, VocDataset, absent_classes, read_voc, truth_of
-from transfer.metrics.detections import Detections, Truth, unpack
+from transfer.metrics.detections import Detections, unpack
 from transfer.metrics.result import Result
 from transfer.metrics.voc_result import measure
 from transfer.protocols.voc import VocProtocol
+from transfer.show_boxes import box_tiles
 
 
 class VocDetection(Task):
@@ -37,7 +39,7 @@ class VocDetection(Task):
         name="voc-det",
         version=2,
         summary="Object detection, Faster R-CNN in Detectron2, PASCAL VOC.",
-        data_layout="voc",
+        layouts=(Layout("voc", "voc0712-r50c4-24k"),),
         engine="detectron2",
         metrics=(
             MetricSpec("AP", "mean AP over IoU 0.50:0.05:0.95"),
@@ -86,9 +88,9 @@ class VocDetection(Task):
         """AP by the protocol's rule."""
         return measure(truth_of(data.test, data.classes), found, protocol.metric.ap_rule)
 
-    def unpack(self, data: bytes, sha256: str, where: str) -> tuple[Truth, Detections]:
+    def draw(self, data: VocDataset, kept: bytes, sha256: str, where: str) -> list[Tile]:
         """Boxes that are there, and those that were found."""
-        return unpack(data, sha256, where)
+        return box_tiles(data.test, *unpack(kept, sha256, where))
 
     def embedded_data(self, root: Path) -> Path:
         """The VOC folder of the embedded set."""

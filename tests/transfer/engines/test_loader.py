@@ -8,7 +8,8 @@ from bench.core.errors import DataError
 from tests.helpers.voc_set import copy_of
 from tests.transfer.engines.test_detectron2 import make_job, run
 from transfer.data.voc import VocDataset
-from transfer.engines.detectron2.loader import batches, to_dicts
+from transfer.engines.detectron2.loader import to_dicts
+from transfer.engines.feed import batches
 
 
 def test_the_order_of_images_is_a_function_of_its_place() -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
-from bench.core import checkpoint
 from bench.core.log import say
 from transfer.api import Estimate, Job
 from transfer.data.detection import DetectionDataset, DetectionImage
+from transfer.engines.cost import (
+    TURNS,
+    disk_bytes,
+    fixed_storages,
+    free_bytes,
+    kept_bytes,
+    peak_bytes,
+    possible_parts,
+    seconds_of,
+)
 from transfer.engines.detectron2.loader import detection_data, detection_protocol, map_image, to_dicts
 from transfer.engines.detectron2.model import build_detector
 from transfer.engines.detectron2.repairs import load_detectron2
@@ -31,17 +38,8 @@ from detectron2.data.transforms import ResizeShortestEdge  # noqa: E402
 from detectron2.solver import build_optimizer  # noqa: E402
 from detectron2.utils.events import EventStorage  # noqa: E402
 
-_BYTES_A_PARAMETER = 12
-"""Weights, gradients and momentum, fp32 each."""
-
-_WORKSPACE_BYTES = 2**30
-"""Kept back for the workspaces of CUDA's libraries and for what lies between the tensors."""
-
 _TIMED_PIXELS = 600_000
 """One image at full size, which is half a minute on a CPU; small ones are timed in the batch they come in."""
-
-_TURNS = 2
-"""The first is slow: a GPU chooses its kernels, a CPU takes its memory."""
 
 _POOLED_CHANNELS = {"c4": 1024, "fpn": 256}
 
@@ -60,15 +58,13 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
     data, protocol = detection_data(job), detection_protocol(job)
     solver = protocol.solver
     cfg = _for_one_process(cfg)
-    free = _free_bytes(fabric)
+    free = free_bytes(fabric)
     model, _ = build_detector(cfg, None, seed=0)
     on_device = solver.images_per_batch // job.num_devices
     size = largest_size([image for image in data.train if image.is_trained_on], cfg)
     memory = {
         parts: training_bytes(model, protocol, num_images=on_device // parts, size=size)
-        for parts in range(1, on_device + 1)
-        if parts == solver.accumulation_steps
-        or (on_device % parts == 0 and solver.images_per_batch // parts > 1)
+        for parts in possible_parts(solver, on_device)
     }
     say("Timing a step on this machine.")
     times = _time(
@@ -82,15 +78,13 @@ def estimate(job: Job, cfg: CfgNode, fabric: Fabric) -> Estimate:
     update = on_device * times.train_image + times.update
     # Precise batch norm is a forward pass, a third of a step.
     train = solver.iterations * update + solver.precise_bn_iterations * on_device * times.train_image / 3
-    state_bytes = _checkpoint_bytes(model)
-    weights_bytes = 0 if job.weights is None else sum(array.nbytes for array in job.weights.tensors.values())
     return Estimate(
         memory_bytes=memory[solver.accumulation_steps],
         memory_by_accumulation=memory,
         device_bytes=free,
         train_seconds=train,
         test_seconds=len(data.test) / job.num_devices * times.test_image,
-        disk_bytes=(checkpoint.KEEP + 1) * state_bytes + weights_bytes,
+        disk_bytes=disk_bytes(model, job.weights),
         basis=f"an image took {times.train_image:.2g} s to train on, {times.test_image:.2g} s to test on",
     )
 
@@ -163,36 +157,9 @@ def training_bytes(
         else:
             heads.mask_head.layers(shared[:found].clone())  # the head picks them, which is a copy
 
-    fixed = {tensor.untyped_storage()._cdata for tensor in (*empty.parameters(), *empty.buffers())}
-    kept = [*_kept_bytes(lower, fixed), *_kept_bytes(upper, fixed)]
-    # Halved was measured: with bf16 the peak of a whole step is 0.51 of that with fp32.
-    activations = (sum(kept) + max(kept)) / (1 if protocol.solver.precision == "fp32" else 2)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return int(activations) + _BYTES_A_PARAMETER * parameters
-
-
-def _kept_bytes(forward: Callable[[], None], fixed: set[int]) -> list[int]:
-    """Sizes of what autograd keeps of a forward pass, each storage once, those in `fixed` left out."""
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        forward()
-    return [tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in fixed]
-
-
-def _free_bytes(fabric: Fabric) -> int | None:
-    if fabric.device.type != "cuda":
-        return None
-    return int(torch.cuda.mem_get_info(fabric.device)[0]) - _WORKSPACE_BYTES
-
-
-def _checkpoint_bytes(model: nn.Module) -> int:
-    momentum = list(model.parameters())
-    return sum(int(tensor.nbytes) for tensor in (*momentum, *model.state_dict().values()))
+    fixed = fixed_storages(empty)
+    kept = [*kept_bytes(lower, fixed), *kept_bytes(upper, fixed)]
+    return peak_bytes(model, kept, protocol.solver.precision)
 
 
 @dataclass(frozen=True)
@@ -242,25 +209,12 @@ def _time(
     with EventStorage():
         step_model.train()
         # In turns: an update without a step before it is none.
-        turns = [(_seconds(fabric, step), _seconds(fabric, update)) for _ in range(_TURNS)]
+        turns = [(seconds_of(fabric, step), seconds_of(fabric, update)) for _ in range(TURNS)]
     model.eval()
     with torch.no_grad():
-        test_image = min(_seconds(fabric, lambda: model([test_input])) for _ in range(_TURNS))
+        test_image = min(seconds_of(fabric, lambda: model([test_input])) for _ in range(TURNS))
     return _Times(min(turns)[0] / len(batch), min(turn[1] for turn in turns), test_image)
 
 
 def _middling(entries: list[dict[str, Any]]) -> dict[str, Any]:
     return sorted(entries, key=lambda entry: entry["height"] * entry["width"])[len(entries) // 2]
-
-
-def _seconds(fabric: Fabric, work: Callable[[], Any]) -> float:
-    _wait(fabric)
-    begun = time.perf_counter()
-    work()
-    _wait(fabric)
-    return time.perf_counter() - begun
-
-
-def _wait(fabric: Fabric) -> None:
-    if fabric.device.type == "cuda":
-        torch.cuda.synchronize(fabric.device)

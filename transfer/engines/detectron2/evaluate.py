@@ -18,6 +18,7 @@ from transfer.data.detection import DetectionDataset
 from transfer.engines.detectron2.loader import map_image, to_dicts
 from transfer.engines.detectron2.repairs import load_detectron2
 from transfer.engines.train import parts_of
+from transfer.engines.verify import check_finite
 from transfer.metrics.detections import Detections, ImageDetections
 
 load_detectron2()
@@ -89,7 +90,7 @@ def detect(
     entries = list(enumerate(to_dicts(data.test, with_objects=False)))[
         comm.get_rank() :: comm.get_world_size()
     ]
-    _check_finite(model)
+    check_finite(model)
     model.eval()
     found = []
     with progress("Testing", len(entries)) as bar:
@@ -110,13 +111,6 @@ def detect(
     if not comm.is_main_process():
         return None
     return Detections.of_images([item for share in gathered for item in share], with_masks=cfg.MODEL.MASK_ON)
-
-
-def _check_finite(model: nn.Module) -> None:
-    """A mask that is not finite would come out empty, without a word."""
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise EngineError(f"{name} is not finite before the test. Nothing was recorded.")
 
 
 def _packed(masks: torch.Tensor) -> tuple[bytes, ...]:

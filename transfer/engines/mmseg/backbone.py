@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.core.card import InputSpec
-from bench.core.errors import EngineError, WeightsError
+from bench.core.errors import WeightsError
 from transfer.adapters.keymap import SHAPES
 from transfer.adapters.mmseg import pixel_settings
+from transfer.engines.mmseg.repairs import load_mmseg
 from transfer.engines.source import NOT_DILATED, Dilated
 from transfer.engines.verify import Loaded, Setup
 
-try:
-    with warnings.catch_warnings():
-        # mmcv tells at its import that it has no compiled operators; a ResNet needs none.
-        warnings.simplefilter("ignore")
-        from mmseg.models.backbones import ResNet
-except ImportError as error:
-    raise EngineError(
-        f"MMSegmentation cannot be imported: {error}. `uv sync` in the checkout installs it; "
-        "see docs/installation.md."
-    ) from error
+load_mmseg()
+
+from mmseg.models.backbones import ResNet  # noqa: E402
 
 
 @dataclass(frozen=True)
