@@ -258,10 +258,10 @@ def test_two_archives_that_contradict(tmp_path: Path, files: dict[str, bytes], w
 
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_tar.shutil, "disk_usage", lambda _place: SimpleNamespace(free=8191))
+    monkeypatch.setattr("bench.core.safe_tar.shutil.disk_usage", lambda _place: SimpleNamespace(free=8191))
     with pytest.raises(DiskError, match=r"8,192 bytes needed to unpack, 8,191 are free"):
         unpack(tmp_path, good())
-    monkeypatch.setattr(safe_tar.shutil, "disk_usage", lambda _place: SimpleNamespace(free=8192))
+    monkeypatch.setattr("bench.core.safe_tar.shutil.disk_usage", lambda _place: SimpleNamespace(free=8192))
     assert unpack(tmp_path, good()) == FOUND
 
 

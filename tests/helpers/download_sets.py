@@ -69,7 +69,7 @@ def voc_archives() -> dict[str, bytes]:
     lists = {"Main/trainval": (*TRAIN, *VAL, *AUG), "Segmentation/train": TRAIN, "Segmentation/val": VAL}
     return {
         "2007": tar_of(voc_files("2007", {"Main/trainval": ("000001", "000002")})),
-        "2007-test": tar_of(voc_files("2007", {"Main/test": ("000003",)})),
+        "2007-test": tar_of(voc_files("2007", {"Main/test": ("000003", "000004")})),
         "2012": tar_of(voc_files("2012", lists, (*TRAIN, *VAL))),
     }
 

@@ -1,9 +1,7 @@
-"""Bad sets with label maps, each a good tiny one that is spoiled in one place, and odd ones that are good."""
+"""Bad sets with label maps, each a good tiny one that is spoiled in one place."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +11,24 @@ import numpy as np
 from PIL import Image
 
 from bench.core.palette import voc_palette
+from tests.helpers.label_changes import (
+    Change,
+    all_maps,
+    both,
+    content,
+    cut,
+    emptied,
+    fifo,
+    flipped,
+    folder_gone,
+    gone,
+    lines,
+    link_to_folder,
+    linked_out,
+    moved,
+    named,
+)
 from tests.helpers.label_sets import (
-    CLASSES,
     HEIGHT,
     WIDTH,
     encoded,
@@ -22,10 +36,8 @@ from tests.helpers.label_sets import (
     labels,
     palette_png,
     photo,
-    picture,
     png,
     put,
-    put_lines,
     write_ade20k,
     write_cityscapes,
     write_folder,
@@ -33,9 +45,6 @@ from tests.helpers.label_sets import (
     write_voc_devkit,
     write_voc_folder,
 )
-
-Change = Callable[[Path], Path]
-"""Changes a set and returns the file that a refusal must name."""
 
 
 class Bad(NamedTuple):
@@ -47,120 +56,17 @@ class Bad(NamedTuple):
     word: str
 
 
-def both(*changes: Change) -> Change:
-    """One after the other; the file of the last is named."""
-    return lambda root: [change(root) for change in changes][-1]
-
-
-def named(change: Change, path: str) -> Change:
-    """The refusal names another file than the one that was changed."""
-
-    def spoil(root: Path) -> Path:
-        change(root)
-        return root / path
-
-    return spoil
-
-
 PIXELS = labels([0, 1, 2, 255])
 OTHER_COLOURS = [(index, 7, 9) for index in range(256)]
 BOMB = png(PIXELS, colour_type=0, size=(50_000, 50_000))
 
 
-def content(path: str, data: bytes) -> Change:
-    return lambda root: put(root / path, data)
-
-
-def lines(path: str, change: Callable[[list[str]], list[str]]) -> Change:
-    return lambda root: put_lines(root / path, change((root / path).read_text().splitlines()))
-
-
-def gone(path: str) -> Change:
-    def spoil(root: Path) -> Path:
-        (root / path).unlink()
-        return root / path
-
-    return spoil
-
-
-def folder_gone(path: str) -> Change:
-    def spoil(root: Path) -> Path:
-        shutil.rmtree(root / path)
-        return root / path
-
-    return spoil
-
-
-def emptied(*paths: str) -> Change:
-    """Folders without a file; the first is named."""
-
-    def spoil(root: Path) -> Path:
-        for path in paths:
-            shutil.rmtree(root / path)
-            (root / path).mkdir()
-        return root / paths[0]
-
-    return spoil
-
-
-def link_to_folder(path: str, target: str) -> Change:
-    def spoil(root: Path) -> Path:
-        (root / path).symlink_to(root / target)
-        return root / path
-
-    return spoil
-
-
-def moved(old: str, new: str, place: str = "") -> Change:
-    def spoil(root: Path) -> Path:
-        (root / new).parent.mkdir(parents=True, exist_ok=True)
-        (root / old).rename(root / new)
-        return root / (place or new)
-
-    return spoil
-
-
-def all_maps(place: str, data: bytes) -> Change:
-    def spoil(root: Path) -> Path:
-        paths = sorted((root / place).glob("*.png"))
-        assert paths
-        for path in paths:
-            path.write_bytes(data)
-        return paths[0]
-
-    return spoil
-
-
-def flipped(path: str, offset_from_end: int) -> Change:
-    def spoil(root: Path) -> Path:
-        data = bytearray((root / path).read_bytes())
-        data[-offset_from_end] ^= 1
-        return put(root / path, bytes(data))
-
-    return spoil
-
-
-def cut(path: str, num_bytes: int) -> Change:
-    return lambda root: put(root / path, (root / path).read_bytes()[:-num_bytes])
-
-
-def linked_out(path: str) -> Change:
-    def spoil(root: Path) -> Path:
-        outside = root.parent / "outside.png"
-        (root / path).rename(outside)
-        (root / path).symlink_to(outside)
-        return root
-
-    return spoil
-
-
-def fifo(path: str) -> Change:
-    def spoil(root: Path) -> Path:
-        (root / path).unlink()
-        os.mkfifo(root / path)
-        return root / path
-
-    return spoil
+MAP, TEST_MAP = "labels/train/0000.png", "labels/val/0004.png"
+IMAGE, TEST_IMAGE = "images/train/0000.jpg", "images/val/0004.jpg"
+LISTS = "ImageSets/Segmentation"
+VOC_MAP = "SegmentationClass/2007_000032.png"
+CITY = "aachen/aachen_000000_000019"
+CITY_MAP = f"gtFine/train/{CITY}_gtFine_labelTrainIds.png"
 
 
 def only_label_ids(root: Path) -> Path:
@@ -218,21 +124,14 @@ def two_headers() -> bytes:
     return data[:33] + data[8:]
 
 
-MAP, TEST_MAP = "labels/train/0000.png", "labels/val/0004.png"
-IMAGE, TEST_IMAGE = "images/train/0000.jpg", "images/val/0004.jpg"
-LISTS = "ImageSets/Segmentation"
-VOC_MAP = "SegmentationClass/2007_000032.png"
-CITY = "aachen/aachen_000000_000019"
-CITY_MAP = f"gtFine/train/{CITY}_gtFine_labelTrainIds.png"
-
 _MAPS: dict[str, tuple[bytes, str]] = {
     "RGB": (encoded(rgb(), "PNG"), "RGB"),
     "RGBA": (encoded(rgb().convert("RGBA"), "PNG"), "RGBA"),
     "gray with alpha": (encoded(Image.fromarray(PIXELS).convert("LA"), "PNG"), "LA"),
     "16 bits": (encoded(Image.fromarray(PIXELS.astype(np.uint16)), "PNG"), "16 bits"),
-    "gray of 1 bit": (png(labels([0, 1]), depth=1, colour_type=0), "gray of 1 bits"),
-    "gray of 2 bits": (png(labels([0, 1, 2]), depth=2, colour_type=0), "gray of 2 bits"),
-    "gray of 4 bits": (png(labels([0, 1, 2]), depth=4, colour_type=0), "gray of 4 bits"),
+    "gray of 1 bit": (png(labels([0, 1]), depth=1, colour_type=0), "1-bit gray"),
+    "gray of 2 bits": (png(labels([0, 1, 2]), depth=2, colour_type=0), "2-bit gray"),
+    "gray of 4 bits": (png(labels([0, 1, 2]), depth=4, colour_type=0), "4-bit gray"),
     "colour type 5": (png(PIXELS, colour_type=5), "colour type 5"),
     "JPEG": (encoded(Image.fromarray(PIXELS), "JPEG"), "a JPEG"),
     "GIF": (encoded(Image.fromarray(PIXELS), "GIF"), "a GIF"),
@@ -295,7 +194,7 @@ _FOLDERS: dict[str, tuple[Change, str]] = {
         both(content("labels/val/0000.png", gray_png(PIXELS)), content("images/val/0000.jpg", photo(9))),
         "expected it in one of them",
     ),
-    "map is a folder": (moved(MAP, f"{MAP}/0000.png", MAP), "missing"),
+    "map is a folder": (both(gone(MAP), named(content(f"{MAP}/0000.png", b""), MAP)), "missing"),
     "map is a pipe": (fifo(MAP), "cannot be read"),
     "map is a link out": (linked_out(MAP), "link"),
     "image is a link out": (linked_out(IMAGE), "link"),
@@ -445,86 +344,3 @@ def bad_sets() -> dict[str, Bad]:
         for name, (spoil, word) in spoils.items():
             kinds[f"{write.__name__.removeprefix('write_')}: {name}"] = Bad(layout, write, spoil, word)
     return kinds
-
-
-class Good(NamedTuple):
-    """An odd set that is read, and a word that must be in its notes (empty: there must be none)."""
-
-    layout: str
-    write: Callable[[Path], Path]
-    change: Change
-    note: str = ""
-
-
-def one_palette_for_each_map(root: Path) -> Path:
-    """They differ only where no pixel is."""
-    (root / "palette.txt").unlink()
-    for number, path in enumerate(sorted((root / "labels").rglob("*.png"))):
-        colours = [*voc_palette()[:3], *[(number, number, number)] * 252, voc_palette()[255]]
-        path.write_bytes(palette_png(PIXELS, colours))
-    return root
-
-
-def renamed_to_folders(root: Path) -> Path:
-    """Ids with folders, points and letters of another script."""
-    moved(IMAGE, "images/train/a.b/Stra\u00dfe 1.JPG")(root)
-    return moved(MAP, "labels/train/a.b/Stra\u00dfe 1.png")(root)
-
-
-def sets_that_are_odd_but_good() -> dict[str, Good]:
-    """By their names."""
-    turned = content(IMAGE, photo(0, turn=3))
-    turned_aside = both(
-        content(IMAGE, photo(0, turn=6)), content(MAP, palette_png(labels([0, 1, 2], WIDTH, HEIGHT)))
-    )
-    low_bits = content(MAP, png(PIXELS % 3, depth=2, colours=4))
-    folder_changes: dict[str, tuple[Change, str]] = {
-        "map of mode L": (content(MAP, gray_png(PIXELS)), ""),
-        "palette of 1 bit": (content(MAP, png(PIXELS % 2, depth=1, colours=2)), ""),
-        "palette of 2 bits": (low_bits, ""),
-        "palette of 4 bits": (content(MAP, png(PIXELS % 3, depth=4, colours=16)), ""),
-        "palette that ends before 255": (content(MAP, png(PIXELS, colours=3)), ""),
-        "see-through palette": (content(MAP, palette_png(PIXELS, transparency=0)), ""),
-        "bytes behind the end": (content(MAP, palette_png(PIXELS) + b"\0\0"), ""),
-        "image turned upside down": (turned, "1 image has an EXIF orientation"),
-        "image turned aside": (turned_aside, "1 image has an EXIF orientation"),
-        "all of one map ignored": (
-            content(MAP, gray_png(labels([255]))),
-            "train: 1 image has ignored pixels",
-        ),
-        "no palette.txt": (gone("palette.txt"), ""),
-        "a palette for each map": (one_palette_for_each_map, ""),
-        "hidden files": (content("images/train/.DS_Store", b"x"), ""),
-        "ids with folders": (renamed_to_folders, ""),
-        "images of several kinds": (
-            both(gone(IMAGE), content("images/train/0000.webp", encoded(picture(0), "WEBP", lossless=True))),
-            "",
-        ),
-        "a copy in test": (content(TEST_IMAGE, photo(0)), "1 of 3 test images are training images"),
-        "a class without a pixel": (
-            both(gone("palette.txt"), content("classes.txt", "\n".join((*CLASSES, "disc")).encode())),
-            "train: no pixel of disc",
-        ),
-        "names of two words": (
-            both(gone("palette.txt"), content("classes.txt", b"sky\r\ntraffic light\r\nroad\r\n\r\n")),
-            "",
-        ),
-    }
-    kinds = {name: Good("folder", write_folder, *change) for name, change in folder_changes.items()}
-    named_by_dilation = both(gone(f"{LISTS}/aug.txt"), gone(f"{LISTS}/trainval.txt"))
-    return kinds | {
-        "trainaug.txt alone": Good("voc-seg", write_voc_devkit, named_by_dilation),
-        "train_aug.txt alone": Good(
-            "voc-seg",
-            write_voc_devkit,
-            both(named_by_dilation, moved(f"{LISTS}/trainaug.txt", f"{LISTS}/train_aug.txt")),
-        ),
-        "maps of the SBD with VOC's palette": Good(
-            "voc-seg",
-            write_voc_devkit,
-            content("SegmentationClassAug/2008_000002.png", palette_png(labels(range(21)))),
-        ),
-        "VOC folder of VOC's classes": Good(
-            "voc-seg", write_voc_folder, both(gone("classes.txt"), gone("palette.txt")), "no pixel of bird"
-        ),
-    }

@@ -68,7 +68,7 @@ def find_cityscapes(root: Path) -> FoundSet | None:
         train=splits[0],
         test=splits[1],
         problems=tuple(problems),
-        out_of_range=f" Is it a map of labelIds? {_MAKER} one of trainIds",
+        out_of_range=f". Is it a map of labelIds? {_MAKER} one of trainIds",
     )
 
 

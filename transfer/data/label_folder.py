@@ -24,7 +24,8 @@ def find_folder(root: Path) -> FoundSet | None:
     if not pairs:
         return None
     name = root.resolve().name
-    maps = root / ("labels" if is_folder(root / "labels") else "annotations")
+    places = [root / place for place in ("labels", "annotations") if is_folder(root / place)]
+    maps = places[0] if places else root / "labels"
     path = root / "classes.txt"
     if not is_file(path):
         raise DataError(f"{path}: missing; expected the names of the classes, one a line, by label value")

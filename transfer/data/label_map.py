@@ -1,8 +1,9 @@
 """Reads one label map: a PNG of one channel whose stored values are the labels.
 
 Engines take what they find: the first channel of an RGB picture, the stretched grays of 4 bits, what a lossy
-format made of the labels, a file that ends too early. Every chunk of the PNG is therefore looked at, and
-the pixels are unpacked and counted, before Pillow decodes it. A palette says nothing of the labels, but two palettes show that indices were made anew.
+format made of the labels, 0 for rows that are not there. Every chunk of the PNG is therefore looked at, and
+the pixels are unpacked and counted, before Pillow decodes it. A palette says nothing of the labels, but two
+palettes show that indices were made anew.
 """
 
 from __future__ import annotations
@@ -136,9 +137,7 @@ def _read_header(data: bytes, where: str) -> _Header:
     if colour_type not in (_GRAY, _PALETTE) or depth > 8:
         raise DataError(f"{where}: {kind}, {depth} bits a channel; {EXPECTED}")
     if colour_type == _GRAY and depth < 8:
-        raise DataError(
-            f"{where}: gray of {depth} bits, which readers stretch to the range 0 to 255; {EXPECTED}"
-        )
+        raise DataError(f"{where}: {depth}-bit gray, which readers stretch to the range 0 to 255; {EXPECTED}")
     palette = None
     if colour_type == _PALETTE:
         if len(palettes) != 1 or not palettes[0] or len(palettes[0]) % 3:
@@ -156,9 +155,13 @@ def _check_pixels(packed: list[memoryview], header: _Header, where: str) -> None
     try:
         for chunk in packed:
             rest: bytes | memoryview = chunk
-            while rest and num_bytes <= header.num_bytes:
-                num_bytes += len(unpacker.decompress(rest, _BLOCK_PX))
+            # Bytes may still come when all of the chunk has been taken.
+            while not unpacker.eof and num_bytes <= header.num_bytes:
+                pixels = unpacker.decompress(rest, _BLOCK_PX)
+                num_bytes += len(pixels)
                 rest = unpacker.unconsumed_tail
+                if not pixels:
+                    break
     except zlib.error as error:
         raise DataError(f"{where}: damaged: {error}") from None
     if num_bytes != header.num_bytes or not unpacker.eof:

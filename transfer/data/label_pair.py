@@ -21,6 +21,7 @@ from transfer.data.segmentation import IGNORED, Pairs, SegmentationImage
 
 _MAX_NAMED = 5
 """Wrong labels of one map that are named with their pixels."""
+_QUANTISED = "Was it quantised anew? Its indices may then stand for other classes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ class PairReader:
         named = ", ".join(f"{value} ({counts[value]:,} px)" for value in wrong[:_MAX_NAMED])
         more = f" and {len(wrong) - _MAX_NAMED} more" if len(wrong) > _MAX_NAMED else ""
         known = f"1 to {first_above - 1}, 0 or" if zero_is_ignored else f"0 to {first_above - 1}, or"
-        expected = f"expected {known} {IGNORED} for ignored."
+        expected = f"expected {known} {IGNORED} for ignored"
         return [f"{path}: label {named}{more}; {expected}{self._found.out_of_range}"]
 
     def _wrong_colours(self, path: Path, labels: LabelMap, values: Iterable[int]) -> list[str]:
@@ -109,9 +110,6 @@ class PairReader:
             f"{path}: index {index} has the colour {colour}; expected {expected} by {source}. {_QUANTISED}"
             for index, colour, expected, source in _differences(labels.palette, values, colours)
         ][:1]
-
-
-_QUANTISED = "Was it quantised anew? Its indices may then stand for other classes"
 
 
 def _differences(

@@ -30,7 +30,7 @@ class FoundSet:
         train, test: The splits.
         problems: What is wrong so far, a line each.
         colours: What palettes must show; without them, those of one set must agree.
-        out_of_range: Why a label may be above the classes, a sentence.
+        out_of_range: Why a label may be above the classes, added to the fault.
     """
 
     folder: Path

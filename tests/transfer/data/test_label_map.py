@@ -36,9 +36,10 @@ def test_palettes_of_few_bits_give_indices(depth: int, width: int) -> None:
     assert np.array_equal(found.labels, pixels)
 
 
-def test_interlaced_ones_give_indices() -> None:
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 5), (13, 11), (16, 16)])
+def test_interlaced_ones_give_indices(size: tuple[int, int]) -> None:
     # Adam7, by hand: seven passes, each with its own first column, row and steps.
-    pixels, rows = labels(range(21), 13, 11), b""
+    pixels, rows = labels(range(21), *size), b""
     for y, x, dy, dx in (
         (0, 0, 8, 8),
         (0, 4, 8, 8),
@@ -48,12 +49,22 @@ def test_interlaced_ones_give_indices() -> None:
         (0, 1, 2, 2),
         (1, 0, 2, 1),
     ):
-        rows += b"".join(b"\0" + row.tobytes() for row in pixels[y::dy, x::dx])
+        rows += b"".join(b"\0" + row.tobytes() for row in pixels[y::dy, x::dx] if row.size)
     plain = png(pixels)
     header = plain[16:28] + b"\1"
     palette = bytes(part for rgb in voc_palette() for part in rgb)
     chunks = [(b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     assert np.array_equal(read_label_map(join_chunks(chunks), WHERE).labels, pixels)
+
+
+@pytest.mark.parametrize("height", [1023, 1024, 1025, 2048])
+@pytest.mark.parametrize("value", [0, 3])
+def test_large_ones_are_unpacked_in_blocks(height: int, value: int) -> None:
+    """A row has 1 KiB; what packs best gives many bytes for the last bits of the file."""
+    pixels = np.full((height, 1023), value, np.uint8)
+    data = palette_png(pixels, compress_level=9)
+    assert np.array_equal(read_label_map(data, WHERE).labels, pixels)
+    assert np.array_equal(read_label_map(png(pixels), WHERE).labels, pixels)
 
 
 def test_the_palette_is_that_of_the_file() -> None:

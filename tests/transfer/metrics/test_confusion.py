@@ -111,6 +111,12 @@ def test_labels_of_more_than_eight_bits_are_not_cut_off(label: int) -> None:
         confusion(np.full_like(good, 255), bad, 3)
 
 
+def test_an_ignored_pixel_is_not_the_one_that_is_named() -> None:
+    truth = maps([[255, 0, 255], [255, 3, 4]])
+    with pytest.raises(DataError, match="label 3 in row 1, column 1 and 1 more such pixels; expected 0 to 2"):
+        confusion(truth, np.zeros_like(truth), 3)
+
+
 def test_what_is_no_pair_of_label_maps() -> None:
     good = np.zeros((2, 3), np.uint8)
     others: list[Any] = [
@@ -251,6 +257,41 @@ TRUTH, FOUND = random_maps(0, 4, (6, 9))  # of image 0
 def test_parts_that_do_not_fit_together(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         replace(TEST, **changes)
+
+
+def at(values: np.ndarray, place: int, value: int) -> np.ndarray:
+    changed = values.copy()
+    changed[place] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image": at(TEST.image, 0, -1)},
+        {"image": at(TEST.image, -1, 5)},
+        {"truth": at(TEST.truth, 0, -1)},
+        {"truth": at(TEST.truth, -1, 4)},
+        {"found": at(TEST.found, 0, -1)},
+        {"found": at(TEST.found, -1, 4)},
+        {"found": at(TEST.found, 1, int(TEST.found[0]))},  # an entry twice
+        {"count": at(TEST.count, 5, 0)},
+        {"count": at(TEST.count, 5, -1)},
+        {"count": at(TEST.count, 5, MAX_PIXELS)},
+        {"num_ignored": at(TEST.num_ignored, 4, -1)},
+    ],
+)
+def test_entries_that_no_sample_tells_of(changes: dict[str, Any]) -> None:
+    test = replace(TEST, samples=())
+    with pytest.raises(ValueError):
+        replace(test, **changes)
+
+
+def test_a_sample_of_nothing_but_ignored_pixels_has_an_image() -> None:
+    none = [ImageLabels.of(0, maps([[255]]), maps([[1]]), 2, keep_maps=True)]
+    test = LabelTest.of_images(none, ("a",), ("x", "y"))
+    with pytest.raises(ValueError, match="of no image"):
+        replace(test, samples=(replace(test.samples[0], image=-1),))
 
 
 def test_no_more_than_eight_samples() -> None:

@@ -228,6 +228,7 @@ CHANGES: dict[str, Change] = {
     "sample of another image": flipped("samples.image", -1, 2),
     "sample of size 0": flipped("samples.size", 0, 0),
     "sample of size below 0": flipped("samples.size", 0, -6),
+    "sample of two sizes below 0": array("samples.size", lambda values: -values),
     "sample of a huge size": array("samples.size", lambda values: np.full_like(values, 2**31 - 1)),
     "sample with a label that is no class": flipped("samples.truth", 0, 200),
     "sample with 255 found": flipped("samples.found", 0, 255),
