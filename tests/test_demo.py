@@ -1,4 +1,4 @@
-"""The main job as a user starts it: `bench demo`, with real Detectron2."""
+"""The main job as a user starts it: `bench demo`, with real Detectron2 and real MMSegmentation."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def test_the_fast_demo_goes_from_nothing_to_a_table(tmp_path: Path) -> None:
     assert "supervised_embedded" in first.stdout
     assert "infomin_embedded" in first.stdout
     found = records(out / "results")
-    tasks = ("coco-instseg", "voc-det")
+    tasks = ("coco-instseg", "semseg", "voc-det")
     names = ("resnet50.infomin_embedded", "resnet50.random", "resnet50.supervised_embedded")
     assert [(record["weights"]["name"], record["task"]) for record in found] == [
         (name, task) for name in names for task in tasks
@@ -38,7 +38,7 @@ def test_the_fast_demo_goes_from_nothing_to_a_table(tmp_path: Path) -> None:
     for record in found:
         assert record["protocol"]["status"] == "custom"
         assert record["provenance"]["packages"]["pb1-detectron2"]
-    for pretrained in (*found[:2], *found[4:]):
+    for pretrained in (*found[:3], *found[6:]):
         assert pretrained["details"]["verified"]["backbone"].startswith("265 of 265")
     assert len({record["protocol"]["identity"] for record in found}) == len(tasks)
 

@@ -41,3 +41,7 @@ def voc_det() -> Task:
 
 def coco_instseg() -> Task:
     return TASKS.get("coco-instseg")
+
+
+def semseg() -> Task:
+    return TASKS.get("semseg")

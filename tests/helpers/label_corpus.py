@@ -190,10 +190,6 @@ _FOLDERS: dict[str, tuple[Change, str]] = {
     "map as TIFF": (moved(MAP, "labels/train/0000.tif"), "no label map by its name"),
     "image of another kind": (moved(IMAGE, "images/train/0000.tif"), "no image by its name"),
     "two images of one id": (content("images/train/0000.png", photo(0)), "is there twice"),
-    "id in both splits": (
-        both(content("labels/val/0000.png", gray_png(PIXELS)), content("images/val/0000.jpg", photo(9))),
-        "expected it in one of them",
-    ),
     "map is a folder": (both(gone(MAP), named(content(f"{MAP}/0000.png", b""), MAP)), "missing"),
     "map is a pipe": (fifo(MAP), "cannot be read"),
     "map is a link out": (linked_out(MAP), "link"),

@@ -58,6 +58,10 @@ def odd_sets() -> dict[str, Good]:
     )
     low_bits = content(MAP, png(PIXELS % 3, depth=2, colours=4))
     folder_changes: dict[str, tuple[Change, str]] = {
+        "one id in both splits, two pictures": (
+            both(content("labels/val/0000.png", gray_png(PIXELS)), content("images/val/0000.jpg", photo(9))),
+            "",
+        ),
         "map of mode L": (content(MAP, gray_png(PIXELS)), ""),
         "palette of 1 bit": (content(MAP, png(PIXELS % 2, depth=1, colours=2)), ""),
         "palette of 2 bits": (low_bits, ""),

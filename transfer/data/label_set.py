@@ -100,12 +100,13 @@ def _find(root: Path, layout: str) -> FoundSet:
 
 
 def _in_both(found: FoundSet) -> list[str]:
-    train = {image_id for _, image_id in found.train.images}
+    """Where each split has a folder of its own, equal ids are different images."""
+    train = {(pairs.image_dir, image_id) for pairs, image_id in found.train.images}
     return [
         f"{pairs.image_dir / image_id}{pairs.image_suffix}: the id {image_id} is in {found.train.label} and "
         f"in {found.test.label}; expected it in one of them"
         for pairs, image_id in found.test.images
-        if image_id in train
+        if (pairs.image_dir, image_id) in train
     ]
 
 

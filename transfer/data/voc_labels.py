@@ -24,7 +24,7 @@ CLASSES = (BACKGROUND, *VOC_CLASSES)
 _WITHOUT_TRAIN = "aug.txt"
 _WITH_TRAIN = ("trainaug.txt", "train_aug.txt")
 _AUG_MAPS = "SegmentationClassAug"
-_MAKER = "MMSegmentation's tools/dataset_converters/voc_aug.py makes it from the SBD"
+_MAKER = "bench data download voc-seg makes it from the SBD, as MMSegmentation's voc_aug.py does"
 
 
 def _lists(folder: Path) -> Path:

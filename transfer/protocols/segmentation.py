@@ -171,7 +171,7 @@ class Steps(Section):
     """The rate falls by `gamma` after each of these iterations."""
 
     kind: Literal["steps"]
-    steps: tuple[Count, ...] = Field(min_length=1)
+    steps: tuple[Count, ...]
     gamma: Fraction
 
 

@@ -119,14 +119,7 @@ def test_an_ignored_pixel_is_not_the_one_that_is_named() -> None:
 
 def test_what_is_no_pair_of_label_maps() -> None:
     good = np.zeros((2, 3), np.uint8)
-    others: list[Any] = [
-        good.astype(np.float32),
-        good.astype(bool),
-        good[0],
-        good[None],
-        good[:0],
-    ]
-    for other in others:
+    for other in (good.astype(np.float32), good.astype(bool), good[0], good[None], good[:0]):
         with pytest.raises(DataError, match=r"^here: truth is .*expected a label map"):
             confusion(other, good, 3, where="here")
         with pytest.raises(EngineError, match=r"^here: found is .*expected a label map"):
@@ -275,9 +268,7 @@ def at(values: np.ndarray, place: int, value: int) -> np.ndarray:
         {"found": at(TEST.found, 0, -1)},
         {"found": at(TEST.found, -1, 4)},
         {"found": at(TEST.found, 1, int(TEST.found[0]))},  # an entry twice
-        {"count": at(TEST.count, 5, 0)},
-        {"count": at(TEST.count, 5, -1)},
-        {"count": at(TEST.count, 5, MAX_PIXELS)},
+        *({"count": at(TEST.count, 5, count)} for count in (0, -1, MAX_PIXELS)),
         {"num_ignored": at(TEST.num_ignored, 4, -1)},
     ],
 )

@@ -208,6 +208,7 @@ CHANGES: dict[str, Change] = {
     **{f"{name} as float": array(name, lambda values: values.astype(np.float64)) for name in NAMES},
     **{f"{name} as int16": array(name, lambda values: values.astype(np.int16)) for name in NAMES},
     **{f"{name} with an axis more": array(name, lambda values: values[None]) for name in NAMES},
+    **{f"{name} with an axis behind": array(name, lambda values: values[..., None]) for name in NAMES},
     **{f"{name} cut": array(name, lambda values: values[:-1]) for name in NAMES},
     **{f"{name} twice": array(name, lambda values: np.concatenate([values, values])) for name in NAMES},
     **{f"{name} backwards": array(name, lambda values: values[::-1]) for name in (*ARRAYS, "samples.image")},

@@ -84,7 +84,7 @@ def predict(model: nn.Module, sample: Mapping[str, Any]) -> np.ndarray | None:
     (result,) = network.predict(**network.data_preprocessor(batch, False))
     if not bool(torch.isfinite(result.seg_logits.data).all()):
         return None
-    labels: np.ndarray = result.pred_sem_seg.data[0].cpu().numpy()
+    labels: np.ndarray = result.pred_sem_seg.data[0].to(torch.uint8).cpu().numpy()
     return labels
 
 

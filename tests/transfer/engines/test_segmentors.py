@@ -1,0 +1,375 @@
+"""Real MMSegmentation at toy size: the proof of loading, every head, exact resume, stops."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bench.core.errors import DataError, DivergedError, EngineError, Stopped, WeightsError
+from bench.core.weights import Weights
+from tests.helpers.engine import options, semseg
+from tests.transfer.engines.test_detectron2 import StopAfter
+from transfer.api import Job, Output
+from transfer.engines import load_engine
+from transfer.engines import train as training_room
+from transfer.engines.mmseg.engine import _config
+from transfer.engines.mmseg.loader import build_transforms, load_image, train_loader
+from transfer.engines.mmseg.model import build_segmentor
+from transfer.metrics.label_result import unpack
+from transfer.run import make_plan
+
+TOY = (
+    "solver.iterations=4",
+    "solver.images_per_batch=2",
+    "input.train_scale_px=[256, 64]",
+    "input.test_scale_px=[256, 64]",
+    "input.crop_px=64",
+    "run.checkpoint_iterations=2",
+)
+STEPS = ("solver.schedule.steps=[2, 3]",)
+FCN, UPERNET, SEMFPN = "voc12aug-fcn-moco", "ade20k-upernet-160k", "ade20k-semfpn-80k"
+HEADS = {
+    FCN: (*STEPS, "model.decode_head.channels=32"),
+    UPERNET: ("model.decode_head.channels=32",),
+    SEMFPN: ("model.decode_head.channels=32",),
+}
+
+
+def make_job(
+    tmp_path: Path, voc: Path, *overrides: str, slug: str = FCN, checkpoint: str = "random", **changes: Any
+) -> Job:
+    asked = options(
+        tmp_path,
+        voc,
+        checkpoint=checkpoint,
+        protocol=slug,
+        overrides=(*TOY, *HEADS.get(slug, ()), *overrides),
+    )
+    return replace(make_plan(semseg(), asked).job(0), run_dir=tmp_path / "run", **changes)
+
+
+def run(job: Job) -> Output:
+    return load_engine("mmseg").run_job(job)
+
+
+def final_tensors(job: Job) -> dict[str, torch.Tensor]:
+    return load_file(job.run_dir / "checkpoints" / "step-00000004" / "tensors.safetensors")
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def straight(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, voc: Path, checkpoint: Path
+) -> tuple[Job, Output]:
+    """A run of each head that nothing stops."""
+    folder = tmp_path_factory.mktemp("straight")
+    job = make_job(folder, voc, slug=request.param, checkpoint=str(checkpoint))
+    return job, run(job)
+
+
+def test_weights_arrive_and_are_proven(straight: tuple[Job, Output]) -> None:
+    job, output = straight
+    verified = output.details["verified"]
+    assert verified["backbone"].startswith("265 of 265")
+    assert verified["largest_feature_difference"] <= 1e-5
+    assert any(name.startswith("decode_head") for name in verified["new_layers"])
+    assert {name.split(".")[0] for name in verified["new_layers"]} <= {
+        "decode_head",
+        "auxiliary_head",
+        "neck",
+    }
+    assert set(output.metrics) == {"mIoU", "pixel_accuracy", "mean_accuracy"}
+    assert all(0.0 <= value <= 100.0 for value in output.metrics.values())
+    for name in ("weights.pth", "mmseg.py", "train-1.txt", "test-1.txt"):
+        assert (job.run_dir / name).is_file()
+    assert len((job.run_dir / "log.csv").read_text().splitlines()) == 5
+
+
+def test_everything_trains(straight: tuple[Job, Output]) -> None:
+    """Nothing is frozen: each parameter has moved, down to the stem."""
+    job, _ = straight
+    assert job.protocol.task == "semseg"
+    start, _ = build_segmentor(_config(job), job.protocol.model, job.weights, seed=job.seed)  # type: ignore[arg-type]
+    after = final_tensors(job)
+    still = [
+        name
+        for name, value in start.named_parameters()
+        if torch.equal(after[f"model.{name}"], value.detach())
+    ]
+    assert not still
+
+
+def test_a_resumed_run_is_the_run_that_was_not_stopped(
+    tmp_path: Path,
+    voc: Path,
+    checkpoint: Path,
+    straight: tuple[Job, Output],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To the last bit of weights, running statistics, momentum, losses and kept counts."""
+    expected_job, expected = straight
+    slug = expected_job.protocol.slug
+    job = make_job(tmp_path, voc, "run.num_workers=1", slug=slug, checkpoint=str(checkpoint))
+    real = training_room.train
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "transfer.engines.trial.train",
+            lambda training, loader, state, stop: real(
+                training, StopAfter(loader, 3, signal.SIGTERM), state, stop
+            ),
+        )
+        with pytest.raises(Stopped):
+            run(job)
+    assert (job.run_dir / "checkpoints" / "step-00000003").is_dir()
+    output = run(replace(job, resume=True))
+    ours, theirs = final_tensors(job), final_tensors(expected_job)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert output.metrics == expected.metrics
+    assert output.predictions == expected.predictions
+    assert (job.run_dir / "log.csv").read_text() == (expected_job.run_dir / "log.csv").read_text()
+
+
+def test_the_kept_file_makes_the_number_again(straight: tuple[Job, Output]) -> None:
+    job, output = straight
+    assert output.predictions is not None
+    kept = unpack(output.predictions.data, output.predictions.sha256, "kept")
+    again = semseg().measure(job.data, kept, job.protocol)
+    assert again.metrics == output.metrics
+    assert [image.image_id for image in job.data.test] == list(kept.image_ids)
+    assert len(kept.samples) == len(job.data.test), "few enough to keep all"
+
+
+@pytest.mark.parametrize(
+    ("slug", "strides"),
+    [("voc12aug-fcn-d8", (4, 8, 8, 8)), (FCN, (4, 8, 16, 16)), (SEMFPN, (4, 8, 16, 32))],
+)
+def test_features_are_the_source_networks(
+    tmp_path: Path, voc: Path, checkpoint: Path, slug: str, strides: tuple[int, ...]
+) -> None:
+    job = make_job(tmp_path, voc, slug=slug, checkpoint=str(checkpoint))
+    model, verified = build_segmentor(_config(job), job.protocol.model, job.weights, seed=0)  # type: ignore[arg-type]
+    assert verified["largest_feature_difference"] <= 1e-5
+    model.eval()
+    with torch.no_grad():
+        features = model.backbone(torch.zeros(1, 3, 64, 64))  # type: ignore[operator]
+    assert tuple(64 // feature.shape[-1] for feature in features) == strides
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dilations": (1, 1, 1, 1)},
+        {"dilations": (1, 1, 1, 4)},
+        {"strides": (1, 2, 2, 2)},
+        {"strides": (1, 1, 2, 2), "dilations": (1, 2, 1, 1)},
+        {"contract_dilation": False},
+    ],
+)
+def test_another_dilation_is_caught_by_the_features(
+    tmp_path: Path, voc: Path, checkpoint: Path, change: dict[str, Any]
+) -> None:
+    """An engine's config that says another thing than the protocol: all shapes load, the features differ."""
+    job = make_job(tmp_path, voc, slug=FCN, checkpoint=str(checkpoint))
+    config = _config(job)
+    config["model"]["backbone"] |= change
+    with pytest.raises(WeightsError, match=r"C\d (differs|has shape)"):
+        build_segmentor(config, job.protocol.model, job.weights, seed=0)  # type: ignore[arg-type]
+
+
+def test_a_deep_stem_is_caught(tmp_path: Path, voc: Path, checkpoint: Path) -> None:
+    job = make_job(tmp_path, voc, checkpoint=str(checkpoint))
+    config = _config(job)
+    config["model"]["backbone"]["type"] = "ResNetV1c"
+    with pytest.raises(WeightsError, match="no place for"):
+        build_segmentor(config, job.protocol.model, job.weights, seed=0)  # type: ignore[arg-type]
+
+
+def test_a_tensor_that_is_missing_is_caught(tmp_path: Path, voc: Path, checkpoint: Path) -> None:
+    job = make_job(tmp_path, voc, checkpoint=str(checkpoint))
+    assert job.weights is not None
+    tensors = {name: value for name, value in job.weights.tensors.items() if name != "layer4.2.conv3.weight"}
+    part = Weights(job.weights.card, tensors)
+    with pytest.raises(WeightsError, match="1 backbone tensors of the network got no weights"):
+        build_segmentor(_config(job), job.protocol.model, part, seed=0)  # type: ignore[arg-type]
+
+
+def test_pixels_of_another_scale_are_refused(
+    tmp_path: Path, voc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SlotCon's files give 0.485 for pixels of 0 to 255."""
+    job = make_job(tmp_path, voc)
+
+    def scaled(*arguments: Any, **values: Any) -> dict[str, Any]:
+        from transfer.adapters.mmseg_config import mmseg_config
+
+        config = mmseg_config(*arguments, **values)
+        config["model"]["data_preprocessor"]["mean"] = [0.485, 0.456, 0.406]
+        return config
+
+    monkeypatch.setattr("transfer.engines.mmseg.engine.mmseg_config", scaled)
+    with pytest.raises(WeightsError, match=r"data_preprocessor\.mean is \[0\.485"):
+        run(job)
+
+
+def test_what_the_network_sees_is_the_picture_normalised(tmp_path: Path, voc: Path) -> None:
+    """RGB, on the scale of the card, the label map in its own values, ignored where it is filled up."""
+    from bench.core.safe_image import read_image
+
+    job = make_job(
+        tmp_path,
+        voc,
+        "input.train_scale_px=[96, 96]",
+        "input.train_scale_factors=[1.0, 1.0]",
+        "input.crop_px=128",
+        "input.horizontal_flip=false",
+    )
+    image = job.data.train[0]
+    config = _config(job)
+    model, _ = build_segmentor(config, job.protocol.model, None, seed=0)  # type: ignore[arg-type]
+    pipeline = config["train_dataloader"]["dataset"]["pipeline"]
+    sample = load_image(image, transforms=build_transforms(pipeline), zero_is_ignored=False)
+    network: Any = model
+    batch = network.data_preprocessor(
+        {"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]}, True
+    )
+    pixels = torch.from_numpy(read_image(image.path).astype(np.float32)).permute(2, 0, 1)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (job.card.input.mean, job.card.input.std))
+    height, width = pixels.shape[1:]
+    assert torch.allclose(batch["inputs"][0, :, :height, :width], (pixels - mean) / std, atol=1e-5)
+    labels = batch["data_samples"][0].gt_sem_seg.data[0]
+    assert labels.shape == (128, 128)
+    assert set(labels[:height, :width].unique().tolist()) <= image.values
+    assert set(labels[height:].unique().tolist()) == {255}
+
+
+def test_zero_may_be_ignored(tmp_path: Path, voc: Path) -> None:
+    job = make_job(tmp_path, voc)
+    pipeline = _config(job)["test_dataloader"]["dataset"]["pipeline"]
+    plain, reduced = (
+        load_image(job.data.test[0], transforms=build_transforms(pipeline), zero_is_ignored=flag)[
+            "data_samples"
+        ]
+        .gt_sem_seg.data[0]
+        .numpy()
+        for flag in (False, True)
+    )
+    expected = np.where((plain == 0) | (plain == 255), 255, plain.astype(np.int64) - 1)
+    assert np.array_equal(reduced, expected)
+
+
+def test_the_order_is_a_function_of_the_place(tmp_path: Path, voc: Path) -> None:
+    """Any start and any number of workers give the same crops."""
+    job = make_job(tmp_path, voc)
+    pipeline = _config(job)["train_dataloader"]["dataset"]["pipeline"]
+
+    def crops(start: int, num_workers: int, count: int) -> list[torch.Tensor]:
+        loader: Iterator[list[Any]] = train_loader(
+            job.data,
+            pipeline,
+            images_per_batch=2,
+            seed=1,
+            start=start,
+            rank=0,
+            num_processes=1,
+            num_workers=num_workers,
+        )
+        return [sample["inputs"] for _ in range(count) for sample in next(loader)]
+
+    straight = crops(0, 0, 5)
+    assert len({crop.numpy().tobytes() for crop in straight}) == len(straight)
+    resumed = crops(2, 2, 3)
+    assert all(torch.equal(one, other) for one, other in zip(straight[4:], resumed, strict=True))
+
+
+def test_accumulation_reaches_the_model(tmp_path: Path, voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transfer.engines.mmseg.repairs import load_mmseg
+
+    load_mmseg()
+    from mmseg.models import EncoderDecoder
+
+    job = make_job(
+        tmp_path, voc, "solver.images_per_batch=4", "solver.accumulation_steps=2", "solver.iterations=2",
+        "solver.schedule.steps=[1]",
+    )  # fmt: skip
+    sizes: list[int] = []
+    real = EncoderDecoder.loss
+
+    def loss(self: Any, inputs: Any, samples: Any) -> Any:
+        sizes.append(len(inputs))
+        return real(self, inputs, samples)
+
+    monkeypatch.setattr(EncoderDecoder, "loss", loss)
+    run(job)
+    assert sizes == [2] * 4
+
+
+def test_a_run_that_diverges_says_where(tmp_path: Path, voc: Path) -> None:
+    job = make_job(
+        tmp_path, voc, "solver.learning_rate=100.0", "solver.weight_decay=1.0", "solver.iterations=40",
+        "solver.schedule.steps=[39]", "solver.precision='fp32'",
+    )  # fmt: skip
+    with pytest.raises(DivergedError, match=r"iteration \d.*images .*learning rate"):
+        run(job)
+
+
+def test_scores_that_are_not_finite_are_no_result(
+    tmp_path: Path, voc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Argmax of nan is 0, the background: a number would come out."""
+    from transfer.engines.mmseg.repairs import load_mmseg
+
+    load_mmseg()
+    from mmseg.models import EncoderDecoder
+
+    job = make_job(tmp_path, voc, "solver.iterations=1", "solver.schedule.steps=[]")
+    real = EncoderDecoder.whole_inference
+    monkeypatch.setattr(
+        EncoderDecoder, "whole_inference", lambda self, *values: real(self, *values) * float("nan")
+    )
+    with pytest.raises(EngineError, match="not finite"):
+        run(job)
+
+
+def test_an_image_that_is_gone_is_named(tmp_path: Path, voc: Path) -> None:
+    job = make_job(tmp_path, voc)
+    image = job.data.test[0]
+    transforms = build_transforms(_config(job)["test_dataloader"]["dataset"]["pipeline"])
+    gone = replace(image, path=tmp_path / "gone.jpg")
+    with pytest.raises(DataError, match=r"gone\.jpg"):
+        load_image(gone, transforms=transforms, zero_is_ignored=False)
+    with pytest.raises(DataError, match="when the data were checked"):
+        load_image(replace(image, width=7), transforms=transforms, zero_is_ignored=False)
+
+
+def test_sliding_sees_every_pixel_and_differs_from_whole(tmp_path: Path, voc: Path) -> None:
+    from transfer.engines.mmseg.evaluate import label
+
+    job = make_job(
+        tmp_path, voc, *STEPS, "inference.crop_px=48", "inference.stride_px=32", slug="cityscapes-fcn-moco",
+    )  # fmt: skip
+    model, _ = build_segmentor(_config(job), job.protocol.model, None, seed=0)  # type: ignore[arg-type]
+    found = label(model, job.protocol, job.data, check_stop=lambda: None)  # type: ignore[arg-type]
+    assert found is not None
+    pixels = sum(image.width * image.height for image in job.data.test)
+    assert int(found.matrix().sum()) + int(found.num_ignored.sum()) == pixels
+    assert model.test_cfg.mode == "slide"  # type: ignore[union-attr]
+
+
+def test_the_estimate_is_counted_and_timed(tmp_path: Path, voc: Path) -> None:
+    job = make_job(tmp_path, voc, "solver.images_per_batch=8")
+    found = load_engine("mmseg").estimate_job(job)
+    assert found.train_seconds > 0
+    assert found.test_seconds > 0
+    assert found.device_bytes is None or found.device_bytes > 0
+    assert set(found.memory_by_accumulation) == {1, 2, 4}
+    memory = [found.memory_by_accumulation[parts] for parts in (1, 2, 4)]
+    assert memory == sorted(memory, reverse=True)
+    assert not job.run_dir.exists(), "nothing is written"
