@@ -163,14 +163,14 @@ def _make(step: _Step, out: Path, *, keep: bool) -> list[str]:
 
 def _fetch(archive: Archive, path: Path) -> None:
     """Download an archive. Raises DataError if it does not arrive whole."""
-    from bench.commands.weights import _in_mib
+    from bench.commands._text import in_mib
     from bench.core.download import fetch
     from bench.core.errors import DataError, WeightsError
     from bench.core.log import progress
 
     with progress(f"Downloading {path.name}, MiB", 1) as bar:
         try:
-            fetch(archive.url, path, digest=archive.digest, progress=_in_mib(bar))
+            fetch(archive.url, path, digest=archive.digest, progress=in_mib(bar))
         except WeightsError as error:
             raise DataError(str(error)) from None
 

@@ -16,6 +16,10 @@ import click
 
 if TYPE_CHECKING:
     from bench.core.card import InputSpec
+    from bench.core.download import Progress
+    from bench.core.log import Bar
+
+_MIB = 1024**2
 
 
 def terminal_width() -> int | None:
@@ -89,3 +93,13 @@ def input_text(spec: InputSpec) -> tuple[str, str]:
 def echo_json(value: Any) -> None:
     """Print a value as JSON in ASCII, keys sorted."""
     click.echo(json.dumps(value, indent=2, sort_keys=True, allow_nan=False))
+
+
+def in_mib(bar: Bar) -> Progress:
+    """What `fetch` calls, for a bar that counts whole MiB."""
+
+    def update(done: int, total: int | None) -> None:
+        whole = done // _MIB + 1 if total is None else -(-total // _MIB)
+        bar.update(whole if done == total else done // _MIB, total=max(whole, 1))
+
+    return update

@@ -9,11 +9,8 @@ import click
 
 if TYPE_CHECKING:
     from bench.core.card_file import Declared
-    from bench.core.download import Progress
-    from bench.core.log import Bar
     from transfer.adapters.public_weights import PublicWeights
 
-_MIB = 1024**2
 _PREFIX = "resnet50."
 _WIDTH_WITH_HASH = 110
 _WIDTH_WITH_SOURCE = 140
@@ -23,7 +20,7 @@ _WIDTH_WITH_SOURCE = 140
 def command() -> None:
     """List public checkpoints, and download one with its hash checked.
 
-    No other command downloads anything.
+    Besides it, bench data download alone downloads anything.
 
     \b
     Examples:
@@ -85,7 +82,7 @@ def get(name: str, out: Path, force: bool, dry_run: bool, as_json: bool) -> None
     """
     import json
 
-    from bench.commands._text import printable
+    from bench.commands._text import in_mib, printable
     from bench.core import atomic
     from bench.core.card_file import card_path
     from bench.core.download import already_there, fetch
@@ -114,7 +111,7 @@ def get(name: str, out: Path, force: bool, dry_run: bool, as_json: bool) -> None
                     entry.url,
                     path,
                     digest=entry.digest,
-                    progress=_in_mib(bar),
+                    progress=in_mib(bar),
                     # Before the file has its name: without its card it may be taken for something else.
                     checked=write_card,
                     force=force,
@@ -171,16 +168,6 @@ def _is_of(entry: PublicWeights, path: Path) -> bool:
 
     declared = read_declared(path)
     return declared is not None and (declared.name, declared.url) == (entry.name, entry.url)
-
-
-def _in_mib(bar: Bar) -> Progress:
-    """What `fetch` calls, for a bar that counts whole MiB."""
-
-    def update(done: int, total: int | None) -> None:
-        whole = done // _MIB + 1 if total is None else -(-total // _MIB)
-        bar.update(whole if done == total else done // _MIB, total=max(whole, 1))
-
-    return update
 
 
 def _size(entry: PublicWeights) -> str:

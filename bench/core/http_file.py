@@ -160,7 +160,7 @@ def stopped(url: str, cause: Exception | str, done: int, total: int | None) -> W
 
 def too_large(url: str) -> WeightsError:
     """The error for a file that cannot be what was asked for."""
-    return WeightsError(f"{url}: more than {MAX_BYTES:,} bytes; no checkpoint of a ResNet-50 is that large")
+    return WeightsError(f"{url}: more than {MAX_BYTES:,} bytes; expected no larger file")
 
 
 def plain(text: str) -> str:

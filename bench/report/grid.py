@@ -126,7 +126,7 @@ def _facts(leaderboard: Leaderboard, escape: Escape) -> list[str]:
         f"data: {escape(leaderboard.data)}, images: {counts}; {leaderboard.num_classes} classes; "
         f"fingerprint {leaderboard.data_fingerprint[:8]}"
     ]
-    rule = f"; AP rule: {escape(leaderboard.ap_rule)}" if leaderboard.ap_rule else ""
+    rule = f"; {escape(leaderboard.metric_rule)}" if leaderboard.metric_rule else ""
     facts.append(f"identity: {leaderboard.identity[:12]}; engine: {escape(leaderboard.engine)}{rule}")
     if leaderboard.departures:
         facts.append(f"departs from the protocol: {escape('; '.join(leaderboard.departures))}")

@@ -59,7 +59,7 @@ def as_json(leaderboards: Sequence[Leaderboard]) -> str:
 
 
 CSV_COLUMNS = (
-    "task", "task_version", "protocol", "identity", "status", "departures", "data", "num_classes", "ap_rule",
+    "task", "task_version", "protocol", "identity", "status", "departures", "data", "num_classes", "metric_rule",
     "kind", "weights", "tensors_sha256", "pretrain_data", "pretrain_epochs", "metric", "mean", "std",
     "trials", "seeds", "records", "baseline", "difference", "standard_error", "source", "confirmed", "note",
 )  # fmt: skip
@@ -84,7 +84,7 @@ def as_csv(leaderboards: Sequence[Leaderboard]) -> str:
             "departures": "; ".join(leaderboard.departures),
             "data": leaderboard.data,
             "num_classes": leaderboard.num_classes,
-            "ap_rule": leaderboard.ap_rule,
+            "metric_rule": leaderboard.metric_rule,
         }
         for row in leaderboard.rows:
             writer.writerows({**table, **line} for line in _csv_measured(leaderboard, row))

@@ -24,6 +24,9 @@ from bench.report.published import NUM_CLASSES, Published, Quoted, published_pla
 FEW_TRIALS = 5
 """Fewer trials than this are called few. Source: the MoCo detection README, mean of 5 fine-tuning runs."""
 
+_RULES = {"ap_rule": "AP rule", "miou_rule": "mIoU rule"}
+"""The field of a protocol that says how its metric is computed, and what it is called."""
+
 _STATUSES: tuple[Status, ...] = get_args(Status)
 """From the most comparable to the least."""
 
@@ -93,7 +96,7 @@ class Leaderboard(_Frozen):
     identity: str
     status: Status
     departures: tuple[str, ...]
-    ap_rule: str | None
+    metric_rule: str | None
     data: str
     data_fingerprint: str
     data_counts: dict[str, int]
@@ -172,7 +175,7 @@ def _leaderboard(
         identity=first.protocol.identity,
         status=first.protocol.status,
         departures=_union(record.protocol.departures for record in records),
-        ap_rule=_ap_rule(first.protocol.fields),
+        metric_rule=_metric_rule(first.protocol.fields),
         data=first.data.name,
         data_fingerprint=first.data.fingerprint,
         data_counts=dict(sorted(first.data.counts.items())),
@@ -263,10 +266,13 @@ def _beside(
     return quoted, "published rows are quoted from their sources, not measured here"
 
 
-def _ap_rule(fields: dict[str, Any]) -> str | None:
+def _metric_rule(fields: dict[str, Any]) -> str | None:
     metric = fields.get("metric")
-    rule = metric.get("ap_rule") if isinstance(metric, dict) else None
-    return rule if isinstance(rule, str) else None
+    for key, name in _RULES.items():
+        rule = metric.get(key) if isinstance(metric, dict) else None
+        if isinstance(rule, str):
+            return f"{name}: {rule}"
+    return None
 
 
 def _union(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:

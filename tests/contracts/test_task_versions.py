@@ -12,18 +12,17 @@ from bench.core.card import InputSpec
 from bench.core.paths import CONFIGS
 from bench.core.protocol import digest
 from transfer.adapters.detectron2_config import detectron2_config
-from transfer.api import TASKS
+from transfer.adapters.mmseg_config import Listed, mmseg_config
+from transfer.api import TASKS, Task
+from transfer.data.segmentation import Pairs
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "engine_configs.json"
 
 
-def now() -> dict[str, Any]:
-    found = {}
-    for name, task in TASKS:
-        if task.spec.engine != "detectron2":
-            continue
-        protocol = task.load_protocol(CONFIGS / "transfer" / f"{task.spec.default_protocol}.toml", ())
-        entries = detectron2_config(
+def engine_config(task: Task, protocol: Any) -> dict[str, Any]:
+    """What an engine is told, for data that are made up."""
+    if task.spec.engine == "detectron2":
+        return detectron2_config(
             protocol,
             InputSpec(),
             num_classes=20,
@@ -32,8 +31,25 @@ def now() -> dict[str, Any]:
             weights_file="weights.pkl",
             seed=0,
         )
+    listed = [Listed(Pairs(Path("images"), Path("labels"), ".jpg", ".png"), Path("list.txt"))]
+    return mmseg_config(
+        protocol,
+        InputSpec(),
+        classes=("a", "b"),
+        zero_is_ignored=False,
+        train=listed,
+        test=listed,
+        weights_file="weights.pth",
+        seed=0,
+    )
+
+
+def now() -> dict[str, Any]:
+    found = {}
+    for name, task in TASKS:
+        protocol = task.load_protocol(CONFIGS / "transfer" / f"{task.spec.default_protocol}.toml", ())
         versions = {"version": task.spec.version, "protocol": protocol.version}
-        found[name] = {**versions, "sha256": digest(entries)}
+        found[name] = {**versions, "sha256": digest(engine_config(task, protocol))}
     return found
 
 

@@ -59,7 +59,9 @@ def odd_sets() -> dict[str, Good]:
     low_bits = content(MAP, png(PIXELS % 3, depth=2, colours=4))
     folder_changes: dict[str, tuple[Change, str]] = {
         "one id in both splits, two pictures": (
-            both(content("labels/val/0000.png", gray_png(PIXELS)), content("images/val/0000.jpg", photo(9))),
+            both(
+                moved(TEST_IMAGE, "images/val/0000.jpg"), moved("labels/val/0004.png", "labels/val/0000.png")
+            ),
             "",
         ),
         "map of mode L": (content(MAP, gray_png(PIXELS)), ""),

@@ -167,9 +167,16 @@ def test_unconfirmed_rows_only_if_asked_for(published: Published) -> None:
 
 
 def test_box_and_mask_metrics_come_from_their_own_tasks(published: Published) -> None:
-    assert published_place("coco-instseg", "box_ap50") == ("coco-det", "AP50")
-    assert published_place("coco-instseg", "mask_ap") == ("coco-instseg", "AP")
-    assert published_place("voc-det", "AP") == ("voc-det", "AP")
+    assert published_place("coco-instseg", "coco-r50c4-1x", "box_ap50") == ("coco-det", "AP50")
+    assert published_place("coco-instseg", "coco-r50c4-1x", "mask_ap") == ("coco-instseg", "AP")
+    assert published_place("voc-det", "voc0712-r50c4-24k", "AP") == ("voc-det", "AP")
+    for slug, task in {
+        "voc12aug-fcn-d8": "voc-seg",
+        "cityscapes-fcn-moco": "cityscapes-seg",
+        "ade20k-semfpn-80k": "ade20k-seg",
+        "nyuv2-fcn-40k": "nyu-seg",
+    }.items():
+        assert published_place("semseg", slug, "mIoU") == (task, "mIoU")
     quoted = quote(published, "coco-instseg", "coco-r50c4-2x", ("box_ap", "mask_ap"))
     anchors = [entry.values for entry in quoted if entry.method == "Supervised"]
     assert any((v["box_ap"].value, v["mask_ap"].value) == (40.0, 34.7) for v in anchors if len(v) == 2)

@@ -29,7 +29,7 @@ def run(*arguments: object) -> tuple[str, BaseException | None]:
 
 
 def test_every_layout_of_the_registry_has_a_check() -> None:
-    assert layouts().keys() == {task.spec.data_layout for _, task in TASKS}
+    assert layouts().keys() == {layout.name for _, task in TASKS for layout in task.spec.layouts}
     out, error = run("--help")
     assert error is None
     assert all(layout in out for layout in layouts())

@@ -36,11 +36,13 @@ def _pairs(folder: Path, maps: str = "SegmentationClass") -> Pairs:
 
 
 def find_devkit(root: Path) -> FoundSet | None:
-    """VOC2012 in `root` or in `root/VOCdevkit`."""
-    homes = [home for home in (root, root / "VOCdevkit") if is_folder(home / "VOC2012")]
+    """VOC2012 in `root` or in `root/VOCdevkit`; or `root` itself, told by the SBD's maps in it."""
+    homes = [home for home in (root / "VOC2012", root / "VOCdevkit" / "VOC2012") if is_folder(home)]
+    if is_folder(root / _AUG_MAPS) and is_folder(_lists(root)):
+        homes.append(root)  # what MMSegmentation's configs call data_root
     if not homes:
         return None
-    folder = homes[0] / "VOC2012"
+    folder = homes[0]
     train, problems = read_ids(_lists(folder) / "train.txt")
     test, wrong = read_ids(_lists(folder) / "val.txt")
     problems += wrong
