@@ -225,7 +225,9 @@ from transfer.api import Layout, MetricSpec, Task, TaskSpec
 
 
 class Toy(Task):
-    spec = TaskSpec("toy-task", 1, "A toy.", (Layout("toys", "toy"),), "none", (MetricSpec("A", "a"),), "A", "toy", "ours")
+    spec = TaskSpec(
+        "toy-task", 1, "A toy.", (Layout("toys", "toy"),), "none", (MetricSpec("A", "a"),), "A", "toy", "ours"
+    )
 
     def load_protocol(self, path, overrides): ...
     def check_input(self, spec): ...
