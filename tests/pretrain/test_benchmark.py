@@ -40,6 +40,7 @@ def test_figures_fit_together_and_nothing_is_left(tmp_path: Path, images: Path) 
     assert not list((tmp_path / "out").glob("pretrain/*"))
 
 
+@pytest.mark.slow
 def test_many_workers_do_not_hide_slow_input(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +56,7 @@ def test_many_workers_do_not_hide_slow_input(
     assert found.input_rate < 6 / 0.05
 
 
+@pytest.mark.slow
 def test_slow_input_and_slow_steps_are_told_apart(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

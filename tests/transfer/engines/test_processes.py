@@ -89,13 +89,13 @@ def test_a_signal_to_the_group_of_a_run_with_workers_saves(tmp_path: Path, voc: 
 
 
 def test_an_error_of_a_process_keeps_its_kind(tmp_path: Path, voc: Path) -> None:
-    job = replace(make_job(tmp_path, voc, *TWO[1:]), num_devices=2)
-    model = job.protocol.model.model_copy(update={"norm": "naiveSyncBN"})
-    job = replace(job, protocol=job.protocol.model_copy(update={"model": model}))
+    job = make_job(tmp_path, voc, *TWO[1:])
     run(job)
     assert final_tensors(job)
+    model = job.protocol.model.model_copy(update={"norm": "naiveSyncBN"})
+    two = replace(job, protocol=job.protocol.model_copy(update={"model": model}), num_devices=2)
     with pytest.raises(CheckpointError, match="another run"):
-        run(replace(job, identity="0" * 64, resume=True))
+        run(replace(two, resume=True))
 
 
 def test_errors_are_read_from_a_traceback() -> None:
