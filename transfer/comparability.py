@@ -49,7 +49,7 @@ def fit(protocol: P, devices: Devices, wishes: Wishes = Wishes()) -> P:
     """The protocol with its documented stand-ins for these devices.
 
     On one device plain BN sees the whole batch, as SyncBN does over several; processes without a GPU
-    synchronise by Detectron2's naiveSyncBN.
+    synchronise by naiveSyncBN, Detectron2's or our own for MMSegmentation.
 
     Raises:
         UsageError: these devices and this protocol give other statistics than the protocol means.
@@ -81,7 +81,8 @@ def scaled(protocol: P, images_per_batch: int) -> P:
     Source:
         Goyal et al. 2017, Accurate, Large Minibatch SGD, section 2.1; facebookresearch/detectron2
         `detectron2/engine/defaults.py`, `DefaultTrainer.auto_scale_workers`, has the same rule, the warm-up
-        included. facebookresearch/moco issue 11 gives it for this task: 8 images, 0.01, twice the iterations.
+        included. facebookresearch/moco issue 11 gives it for VOC detection: 8 images, 0.01, twice the
+        iterations.
     """
     try:
         return _replace(protocol, "solver", **protocol.solver.schedule_for(images_per_batch))

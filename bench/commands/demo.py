@@ -24,8 +24,8 @@ FAST_TIME = "about 2 minutes on 2 cores; its numbers mean nothing, it only shows
 FULL = {
     "supervised": ("epochs=6", "monitor.every_epochs=3"),
     "infomin": ("epochs=3", "monitor.every_epochs=3"),
-    "voc-det": ("solver.iterations=100", "solver.steps=[85]"),
-    "coco-instseg": ("solver.iterations=90", "solver.steps=[75]"),
+    "voc-det": ("solver.iterations=80", "solver.steps=[65]"),
+    "coco-instseg": ("solver.iterations=80", "solver.steps=[65]"),
     "semseg": (),
 }
 _FAST_PRETRAINING = ("epochs=2", "batch_size=32", "monitor.every_epochs=2")

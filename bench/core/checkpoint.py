@@ -34,14 +34,28 @@ class Checkpoint:
     state: dict[str, Any]
 
 
+def _refuse_other_keys(value: Any) -> None:
+    """Keys that are no text: JSON would make text of numbers, without a word."""
+    if isinstance(value, dict):
+        strange = [key for key in value if not isinstance(key, str)]
+        if strange:
+            raise TypeError(f"the key {strange[0]!r} in the state of a checkpoint is no text")
+        value = list(value.values())
+    for inner in value if isinstance(value, list | tuple) else ():
+        _refuse_other_keys(inner)
+
+
 def save(root: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint and delete those that are older than the newest two valid ones.
 
     Raises:
         DiskError: disk full or not writable; the earlier checkpoints are untouched.
         CheckpointError: what was written cannot be read back; the earlier checkpoints are untouched.
+        TypeError: the state would come back as another one.
     """
     from safetensors.torch import save as to_bytes
+
+    _refuse_other_keys(checkpoint.state)
 
     path = root / f"step-{checkpoint.step:08d}"
     files = {

@@ -60,8 +60,9 @@ def as_json(leaderboards: Sequence[Leaderboard]) -> str:
 
 CSV_COLUMNS = (
     "task", "task_version", "protocol", "identity", "status", "departures", "data", "num_classes",
-    "metric_rule", "kind", "weights", "tensors_sha256", "pretrain_data", "pretrain_epochs", "metric", "mean", "std",
-    "trials", "seeds", "records", "baseline", "difference", "standard_error", "source", "confirmed", "note",
+    "metric_rule", "kind", "weights", "tensors_sha256", "pretrain_data", "pretrain_epochs", "metric",
+    "mean", "std", "trials", "seeds", "records", "baseline", "difference", "standard_error", "source",
+    "confirmed", "note",
 )  # fmt: skip
 
 

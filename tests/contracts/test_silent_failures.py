@@ -96,7 +96,7 @@ def test_02_a_part_loads(tmp_path: Path, state: dict[str, torch.Tensor], weights
         load_backbone(saved(tmp_path, part))
     # And a tensor that the engine's own loader would leave out: res5 is in the RoI heads of a C4 detector.
     half = Weights(weights.card, {n: v for n, v in weights.tensors.items() if n != "layer4.2.conv3.weight"})
-    with pytest.raises(WeightsError, match="1 backbone tensors of the detector got no weights"):
+    with pytest.raises(WeightsError, match="1 backbone tensors of the model in Detectron2 got no weights"):
         build_detector(build_config(entries(weights), "cpu"), half, seed=0)
 
 

@@ -26,6 +26,12 @@ def steps(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir())
 
 
+def test_keys_that_json_would_change_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="no text"):
+        checkpoints.save(tmp_path, Checkpoint(step=1, tensors={}, state={"schedule": [{"steps": {2: 1}}]}))
+    assert not list(tmp_path.iterdir())
+
+
 def test_round_trip_of_every_dtype_and_shape(tmp_path: Path) -> None:
     tensors = {str(dtype): torch.arange(6).reshape(2, 3).to(dtype) for dtype in DTYPES}
     tensors["scalar"] = torch.tensor(3.5)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bench.core.palette import Colour, voc_palette
+from transfer.data.nyuv2 import CLASSES as NYU_CLASSES
 
 HEIGHT, WIDTH = 24, 32
 CLASSES = ("background", "arrow", "ring")
@@ -201,7 +202,8 @@ def write_ade20k(root: Path) -> Path:
 
 
 def write_nyuv2(root: Path) -> Path:
-    """JPEG and PNG images, maps of mode L."""
+    """JPEG and PNG images, maps of mode L, a `classes.txt` since their number is not the published one."""
+    put_lines(root / "classes.txt", ["ignore", *NYU_CLASSES])
     pixels = np.resize(np.arange(41, dtype=np.uint8), (HEIGHT, WIDTH))
     _write_splits(root, "labels", (("train", 4), ("test", 3)), lambda: gray_png(pixels), ("jpg", "png"))
     return root

@@ -89,7 +89,7 @@ def transforms(scale: list[int], crop: int, share: float, *, distort: bool) -> l
     ]
 
 
-def tested(scale: list[int]) -> list[dict[str, Any]]:
+def for_the_test(scale: list[int]) -> list[dict[str, Any]]:
     return [
         {"type": "LoadImageFromFile"},
         {"type": "Resize", "scale": scale, "keep_ratio": True},

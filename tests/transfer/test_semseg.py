@@ -174,6 +174,45 @@ def test_a_folder_is_no_published_set(tmp_path: Path, voc: Path) -> None:
     assert error is None and "layout voc-folder" in out
 
 
+@pytest.mark.parametrize("layout", ["ade20k", "nyuv2"])
+def test_maps_from_which_zero_was_taken_are_refused(tmp_path: Path, layout: str) -> None:
+    """0 to 39 and 255 for 1 to 40 and 0: every class would have the next one's name."""
+    root = WRITERS[layout][0](tmp_path / "set")
+    for path in root.rglob("*.png"):
+        if path.parent.parent.name != "images":
+            labels = np.asarray(Image.open(path))
+            Image.fromarray(np.where(labels == 0, 255, labels - 1).astype(np.uint8)).save(path)
+    out, error = check(layout, root)
+    assert isinstance(error, DataError)
+    assert "Expected 0 for what is ignored" in out
+
+
+def test_a_class_without_a_pixel_is_no_published_set(tmp_path: Path) -> None:
+    root = write_cityscapes(tmp_path / "set")
+    for path in root.rglob("*_labelTrainIds.png"):
+        labels = np.asarray(Image.open(path))
+        Image.fromarray(np.where(labels == 18, 255, labels).astype(np.uint8)).save(path)
+    out, error = check("cityscapes", root)
+    assert error is None and "train: no pixel of bicycle" in out
+
+
+@pytest.mark.parametrize("layout", ["ade20k", "nyuv2"])
+def test_other_sets_with_such_folders_are_not_taken_for_published_ones(tmp_path: Path, layout: str) -> None:
+    root = WRITERS[layout][0](tmp_path / "set")
+    (root / ("objectInfo150.txt" if layout == "ade20k" else "classes.txt")).unlink()
+    _, error = check(layout, root)
+    assert isinstance(error, DataError)
+
+
+def test_linked_folders_are_read(tmp_path: Path) -> None:
+    """Large sets often lie elsewhere."""
+    there, here = write_cityscapes(tmp_path / "there"), tmp_path / "here"
+    here.mkdir()
+    for name in ("leftImg8bit", "gtFine"):
+        (here / name).symlink_to(there / name)
+    assert check("cityscapes", here)[1] is None
+
+
 def test_every_fault_is_listed(tmp_path: Path) -> None:
     root = write_ade20k(tmp_path / "set")
     maps = sorted(root.rglob("annotations/training/*.png"))

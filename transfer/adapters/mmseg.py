@@ -54,19 +54,25 @@ def pixel_settings(spec: InputSpec) -> dict[str, Any]:
     }
 
 
+def model_settings(spec: InputSpec) -> dict[str, Any]:
+    """The settings of `pixel_settings` as the nested entries of a config's `model`."""
+    model: dict[str, Any] = {}
+    for key, value in pixel_settings(spec).items():
+        node = model
+        *path, last = key.split(".")[1:]
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return model
+
+
 def config_python(card: Card, file_name: str) -> tuple[str, str]:
     """(`.py`, text) with the settings of `pixel_settings` and the file: a config upon the user's own.
 
     Pasted into a config that says `model =` itself, one of the two would replace the other. The text is
     Python that MMEngine runs: every string from a card or a file name is quoted.
     """
-    model: dict[str, Any] = {}
-    for key, value in pixel_settings(card.input).items():
-        node = model
-        *path, last = key.split(".")[1:]
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = value
+    model = model_settings(card.input)
     model["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": file_name}
     lines = [
         f"# From the card of the weights {json.dumps(card.name)}.",

@@ -10,7 +10,7 @@ from typing import Any
 from bench.core.card import InputSpec
 from bench.core.errors import WeightsError
 from bench.core.palette import voc_palette
-from transfer.adapters.mmseg import config_text, pixel_settings
+from transfer.adapters.mmseg import config_text, model_settings
 from transfer.data.segmentation import IGNORED, Pairs
 from transfer.protocols.segmentation import (
     FcnHead,
@@ -65,8 +65,12 @@ def mmseg_config(
     test: Sequence[Listed],
     weights_file: str,
     seed: int,
+    num_devices: int = 1,
 ) -> dict[str, Any]:
-    """Every entry of a config that MMSegmentation's own tools take.
+    """Every entry of a config that MMSegmentation's own tools take, started in `num_devices` processes.
+
+    They count parts of a batch as iterations (`accumulative_counts`): with `accumulation_steps` above 1, all
+    counts of iterations are so many times higher.
 
     Args:
         protocol: As it will be run.
@@ -77,6 +81,7 @@ def mmseg_config(
         test: The same to test on.
         weights_file: The converted weights, or "" for random initialisation.
         seed: Of the trial.
+        num_devices: Among which a batch is divided.
 
     Raises:
         WeightsError: the input spec asks for what MMSegmentation's ResNet cannot do.
@@ -87,7 +92,7 @@ def mmseg_config(
         before 1.0, and not with black pixels before it, as its pascal_voc12_aug.py of today.
     """
     check_input(spec)
-    solver, images = protocol.solver, protocol.input
+    solver, images, parts = protocol.solver, protocol.input, protocol.solver.accumulation_steps
     train_transforms, test_transforms = train_pipeline(images), test_pipeline(images)
 
     def dataset(parts: Sequence[Listed], pipeline: list[dict[str, Any]]) -> dict[str, Any]:
@@ -105,7 +110,7 @@ def mmseg_config(
         "default_scope": "mmseg",
         "model": _model(protocol, spec, num_classes=len(classes), weights_file=weights_file),
         "train_dataloader": {
-            "batch_size": solver.images_per_batch // solver.accumulation_steps,
+            "batch_size": solver.images_per_batch // (num_devices * parts),
             "num_workers": protocol.run.num_workers,
             "sampler": {"type": "InfiniteSampler", "shuffle": True},
             "dataset": dataset(train, train_transforms),
@@ -115,22 +120,22 @@ def mmseg_config(
         "val_evaluator": evaluator,
         "test_evaluator": evaluator,
         "optim_wrapper": _optimizer(solver),
-        "param_scheduler": [schedule(solver)],
+        "param_scheduler": [schedule(solver, parts)],
         "train_cfg": {
             "type": "IterBasedTrainLoop",
-            "max_iters": solver.iterations,
-            "val_interval": solver.iterations,
+            "max_iters": solver.iterations * parts,
+            "val_interval": solver.iterations * parts,
         },
         "val_cfg": {"type": "ValLoop"},
         "test_cfg": {"type": "TestLoop"},
         "default_hooks": {
             "timer": {"type": "IterTimerHook"},
-            "logger": {"type": "LoggerHook", "interval": protocol.run.log_iterations},
+            "logger": {"type": "LoggerHook", "interval": protocol.run.log_iterations * parts},
             "param_scheduler": {"type": "ParamSchedulerHook"},
             "checkpoint": {
                 "type": "CheckpointHook",
                 "by_epoch": False,
-                "interval": protocol.run.checkpoint_iterations,
+                "interval": protocol.run.checkpoint_iterations * parts,
             },
             "sampler_seed": {"type": "DistSamplerSeedHook"},
         },
@@ -140,9 +145,10 @@ def mmseg_config(
     }
 
 
-def config_file(config: Mapping[str, Any]) -> str:
+def config_file(config: Mapping[str, Any], num_devices: int = 1) -> str:
     """The text of a config: Python that MMEngine runs, every string quoted."""
-    return _HEADER + config_text(config)
+    processes = f"# For {num_devices} process(es): tools/dist_train.sh CONFIG {num_devices}.\n"
+    return _HEADER + (processes if num_devices > 1 else "") + config_text(config)
 
 
 def train_pipeline(images: Input) -> list[dict[str, Any]]:
@@ -179,20 +185,20 @@ def test_pipeline(images: Input) -> list[dict[str, Any]]:
     ]
 
 
-def schedule(solver: Solver) -> dict[str, Any]:
-    """How the rate falls."""
+def schedule(solver: Solver, parts: int = 1) -> dict[str, Any]:
+    """How the rate falls; a step of the schedule is one of so many parts of an iteration."""
     if isinstance(solver.schedule, Poly):
         return {
             "type": "PolyLR",
             "eta_min": solver.schedule.min_learning_rate,
             "power": solver.schedule.power,
             "begin": 0,
-            "end": solver.iterations,
+            "end": solver.iterations * parts,
             "by_epoch": False,
         }
     return {
         "type": "MultiStepLR",
-        "milestones": list(solver.schedule.steps),
+        "milestones": [step * parts for step in solver.schedule.steps],
         "gamma": solver.schedule.gamma,
         "by_epoch": False,
     }
@@ -242,13 +248,7 @@ def _model(
     protocol: SegmentationProtocol, spec: InputSpec, *, num_classes: int, weights_file: str
 ) -> dict[str, Any]:
     """The network, fed as the card of the weights says."""
-    model: dict[str, Any] = {}
-    for key, value in pixel_settings(spec).items():
-        node = model
-        *path, last = key.split(".")[1:]
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = value
+    model = model_settings(spec)
     crop = protocol.input.crop_px
     model["data_preprocessor"] |= {"size": (crop, crop), "pad_val": 0, "seg_pad_val": IGNORED}
     network = protocol.model

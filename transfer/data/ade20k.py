@@ -14,17 +14,21 @@ from transfer.data.label_splits import (
     is_folder,
 )
 
+_OWN_FILES = ("objectInfo150.txt", "sceneCategories.txt")
+
 
 def find_ade20k(root: Path) -> FoundSet | None:
-    """The set in `root` or in `root/ADEChallengeData2016`; a `classes.txt` tells a set of its own."""
+    """The set in `root` or in `root/ADEChallengeData2016`, told by its own text files.
+
+    Any other set may have these folders: read as ADE20K, its first class would be ignored.
+    """
     for folder in (root / "ADEChallengeData2016", root):
         images, maps = folder / "images", folder / "annotations"
         there = is_folder(images / "training") and is_folder(images / "validation")
-        if there and not is_file(folder / "classes.txt"):
+        if there and any(is_file(folder / name) for name in _OWN_FILES):
             return find_by_folders(
                 "ade20k",
                 LAYOUT,
-                folder,
                 SplitFolders(LAYOUT.train, images / "training", maps / "training"),
                 SplitFolders(LAYOUT.test, images / "validation", maps / "validation"),
             )
@@ -36,11 +40,12 @@ LAYOUT = LabelLayout(
     classes=ADE20K_CLASSES,
     train="ADE20K/training",
     test="ADE20K/validation",
-    num_train=20_210,
-    num_test=2_000,
     zero_is_ignored=True,
     image_suffixes=(".jpg",),
     label_suffix=".png",
     find=find_ade20k,
-    expected="ADEChallengeData2016 (images/{training,validation} and annotations/{training,validation})",
+    expected=(
+        "ADEChallengeData2016 (images/{training,validation}, annotations/{training,validation} and its "
+        "objectInfo150.txt or sceneCategories.txt)"
+    ),
 )

@@ -60,7 +60,6 @@ def find_cityscapes(root: Path) -> FoundSet | None:
         splits.append(split)
         problems += wrong
     return FoundSet(
-        folder=folder,
         layout="cityscapes",
         name=LAYOUT.name,
         classes=CLASSES,
@@ -81,8 +80,6 @@ LAYOUT = LabelLayout(
     classes=CLASSES,
     train="Cityscapes/train",
     test="Cityscapes/val",
-    num_train=2_975,
-    num_test=500,
     zero_is_ignored=False,
     image_suffixes=("_leftImg8bit.png",),
     label_suffix="_gtFine_labelTrainIds.png",

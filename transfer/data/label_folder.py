@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.core.errors import DataError
-from transfer.data.label_names import read_names, read_palette
+from transfer.data.label_names import IGNORE, read_names, read_palette
 from transfer.data.label_splits import FoundSet, LabelLayout, SplitFolders, is_file, is_folder, pair_up
 from transfer.data.segmentation import IGNORED
 
-IGNORE = "ignore"
-"""As the first line of `classes.txt`: 0 is no class."""
 _SPLITS = (("train", "val"), ("train", "test"), ("training", "validation"))
 
 
@@ -48,7 +46,6 @@ def find_folder(root: Path) -> FoundSet | None:
     palette = root / "palette.txt"
     has_palette = is_file(palette)
     return FoundSet(
-        folder=root,
         layout="folder",
         name=name,
         classes=classes,
@@ -65,8 +62,6 @@ LAYOUT = LabelLayout(
     classes=(),
     train="",
     test="",
-    num_train=0,
-    num_test=0,
     zero_is_ignored=False,
     image_suffixes=(".jpg", ".jpeg", ".png", ".bmp", ".webp"),
     label_suffix=".png",

@@ -16,6 +16,9 @@ from transfer.data.voc_splits import read_lines
 
 _LINE = re.compile(r"([0-9]{1,3}) ([0-9]{1,3}) ([0-9]{1,3}) ([0-9]{1,3}) (\S.*)", re.ASCII)
 
+IGNORE = "ignore"
+"""As the first line of `classes.txt`: 0 is no class."""
+
 
 @dataclass(frozen=True)
 class Colours:

@@ -48,14 +48,14 @@ class PairReader:
         label_path = pairs.label_dir / f"{image_id}{pairs.label_suffix}"
         image_hash = label_hash = b""
         try:
-            data = self._read(image_path)
+            data = _read(pairs.image_dir, image_path)
             image_hash = hashlib.sha256(data).digest()
             height, width = decode_image(data, str(image_path)).shape[:2]
             size, turn = (width, height), exif_orientation(data, str(image_path))
         except BenchError as error:
             problems += error.problems
         try:
-            data = self._read(label_path)
+            data = _read(pairs.label_dir, label_path)
             label_hash = hashlib.sha256(data).digest()
             labels = read_label_map(data, str(label_path))
         except BenchError as error:
@@ -86,10 +86,6 @@ class PairReader:
             turn=turn,
         )
 
-    def _read(self, path: Path) -> bytes:
-        folder = self._found.folder
-        return read_bounded(inside(folder, path.relative_to(folder).as_posix()), MAX_BYTES)
-
     def _wrong_labels(self, path: Path, counts: npt.NDArray[np.int64]) -> list[str]:
         zero_is_ignored = self._found.zero_is_ignored
         first_above = len(self._found.classes) + zero_is_ignored
@@ -110,6 +106,11 @@ class PairReader:
             f"{path}: index {index} has the colour {colour}; expected {expected} by {source}. {_QUANTISED}"
             for index, colour, expected, source in _differences(labels.palette, values, colours)
         ][:1]
+
+
+def _read(folder: Path, path: Path) -> bytes:
+    """A file below a folder, which may itself be a link, as whole data sets often are."""
+    return read_bounded(inside(folder, path.relative_to(folder).as_posix()), MAX_BYTES)
 
 
 def _differences(

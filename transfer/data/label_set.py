@@ -18,7 +18,7 @@ from transfer.data.dataset import read_images, refuse, split_departures
 from transfer.data.label_notes import has_class, notes_of
 from transfer.data.label_pair import PairReader, ReadPair, first_disagreement
 from transfer.data.label_splits import FoundSet, LabelLayout, is_folder
-from transfer.data.segmentation import SegmentationDataset
+from transfer.data.segmentation import IGNORED, SegmentationDataset
 
 FOLDER = "folder"
 LAYOUTS: Mapping[str, LabelLayout] = MappingProxyType(
@@ -68,6 +68,7 @@ def read_segmentation(
                     f"{part[0].label_path}: no pixel of a class, as in all {len(part):,} maps of "
                     f"{split.label}; there is nothing to {role} on"
                 )
+        problems += _shifted(found, images[:num_train])
     refuse(problems, root, layout, f", in {len(todo) - len(images):,} of {len(todo):,} images")
     train, test = _in_order(images[:num_train]), _in_order(images[num_train:])
     return SegmentationDataset(
@@ -110,6 +111,18 @@ def _in_both(found: FoundSet) -> list[str]:
     ]
 
 
+def _shifted(found: FoundSet, train: Sequence[ReadPair]) -> list[str]:
+    """Maps from which 0 was taken away before: each class would have the next one's name."""
+    present = {value for image in train for value in image.values}
+    last = len(found.classes)
+    if found.layout == FOLDER or not found.zero_is_ignored or last in present or IGNORED not in present:
+        return []
+    return [
+        f"{train[0].pairs.label_dir}: no pixel of label {last} ({found.classes[-1]}), but some of {IGNORED}: "
+        f"maps of 0 to {last - 1}? Expected 0 for what is ignored and 1 to {last} for the classes"
+    ]
+
+
 def _in_order(images: Sequence[ReadPair]) -> tuple[ReadPair, ...]:
     return tuple(sorted(images, key=lambda image: str(image.image_id)))
 
@@ -126,4 +139,7 @@ def label_departures(data: SegmentationDataset, expected: Any) -> tuple[str, ...
         return (f"{data.name}, layout {data.layout} (protocol: {expected.name}, {expected.layout})",)
     if len(published) != expected.num_classes:
         return (f"{data.name}, {len(published)} classes (protocol: {expected.num_classes})",)
-    return split_departures(data, tuple(data.split_counts), published, expected)
+    present = {value for image in data.train for value in image.values}
+    labels = enumerate(data.classes, start=int(data.zero_is_ignored))
+    absent = [f"train: no pixel of {name}" for label, name in labels if label not in present]
+    return (*split_departures(data, tuple(data.split_counts), published, expected), *absent)

@@ -11,6 +11,9 @@ from pathlib import Path, PurePosixPath
 from transfer.data.label_names import Colours
 from transfer.data.segmentation import Pairs
 
+_DROPPED = frozenset({"Thumbs.db", "desktop.ini"})
+"""What Windows leaves in folders of pictures."""
+
 
 @dataclass(frozen=True)
 class LabelSplit:
@@ -25,7 +28,6 @@ class FoundSet:
     """A set whose images are known but not read.
 
     Attributes:
-        folder: No name may lead out of it.
         layout, name, classes, zero_is_ignored: See `SegmentationDataset`.
         train, test: The splits.
         problems: What is wrong so far, a line each.
@@ -33,7 +35,6 @@ class FoundSet:
         out_of_range: Why a label may be above the classes, added to the fault.
     """
 
-    folder: Path
     layout: str
     name: str
     classes: tuple[str, ...]
@@ -53,7 +54,6 @@ class LabelLayout:
         name: For records.
         classes: Those of the published set; empty where every set has its own.
         train, test: Labels of the published splits.
-        num_train, num_test: Images of the published splits; 0 where there is no published set.
         zero_is_ignored: See `SegmentationDataset`.
         image_suffixes, label_suffix: What follows the id in the names of files.
         find: The set in a folder; None if there is none of this layout.
@@ -64,8 +64,6 @@ class LabelLayout:
     classes: tuple[str, ...]
     train: str
     test: str
-    num_train: int
-    num_test: int
     zero_is_ignored: bool
     image_suffixes: tuple[str, ...]
     label_suffix: str
@@ -94,6 +92,11 @@ def is_folder(path: Path) -> bool:
 def is_file(path: Path) -> bool:
     """Whether there is such a file; as `is_folder`."""
     return _is(stat.S_ISREG, path)
+
+
+def has_files(folders: SplitFolders, number: int) -> bool:
+    """Whether so many visible files lie among the images of a split."""
+    return sum(not name.startswith(".") for name in os.listdir(folders.image_dir)) == number
 
 
 def _is(kind: Callable[[int], bool], path: Path) -> bool:
@@ -184,7 +187,7 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
                 problems.append(f"{os.path.join(place, name)}: a link; expected a folder or a file")
         for name in files:
             path = Path(place, name).relative_to(folder).as_posix()
-            if name.startswith("."):
+            if name.startswith(".") or name in _DROPPED:
                 continue
             if _is_plain(path):
                 names.append(path)
@@ -202,23 +205,16 @@ def _is_plain(path: str) -> bool:
 def find_by_folders(
     layout: str,
     known: LabelLayout,
-    folder: Path,
     train: SplitFolders,
     test: SplitFolders,
-    *,
-    others_among_maps: bool = False,
-    out_of_range: str = "",
 ) -> FoundSet:
     """A published set whose splits are folders; as `pair_up`."""
     splits, problems = [], []
     for folders in (train, test):
-        split, wrong = pair_up(
-            folders, known.image_suffixes, known.label_suffix, others_among_maps=others_among_maps
-        )
+        split, wrong = pair_up(folders, known.image_suffixes, known.label_suffix)
         splits.append(split)
         problems += wrong
     return FoundSet(
-        folder=folder,
         layout=layout,
         name=known.name,
         classes=known.classes,
@@ -226,5 +222,4 @@ def find_by_folders(
         train=splits[0],
         test=splits[1],
         problems=tuple(problems),
-        out_of_range=out_of_range,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from transfer.data.label_names import IGNORE, read_names
 from transfer.data.label_splits import (
     FoundSet,
     LabelLayout,
     SplitFolders,
     find_by_folders,
+    has_files,
     is_file,
     is_folder,
 )
@@ -58,19 +60,24 @@ CLASSES = (
 """Labels 1 to 40 (Gupta et al. 2013, Perceptual Organization and Recognition of Indoor Scenes)."""
 
 
+_NUM_TRAIN, _NUM_TEST = 795, 654
+
+
 def find_nyuv2(root: Path) -> FoundSet | None:
-    """The set in `root`; a `classes.txt` tells a set of its own."""
+    """The set in `root`, told by its `classes.txt` or by the number of its images.
+
+    Any other set may have these folders: read as NYU-v2, its first class would be ignored.
+    """
     images, maps = root / "images", root / "labels"
-    there = is_folder(images / "train") and is_folder(images / "test")
-    if not there or is_file(root / "classes.txt"):
+    if not (is_folder(images / "train") and is_folder(images / "test")):
         return None
-    return find_by_folders(
-        "nyuv2",
-        LAYOUT,
-        root,
-        SplitFolders(LAYOUT.train, images / "train", maps / "train"),
-        SplitFolders(LAYOUT.test, images / "test", maps / "test"),
-    )
+    train = SplitFolders(LAYOUT.train, images / "train", maps / "train")
+    test = SplitFolders(LAYOUT.test, images / "test", maps / "test")
+    if is_file(root / "classes.txt"):
+        is_nyu = read_names(root / "classes.txt") == (IGNORE, *CLASSES)
+    else:
+        is_nyu = has_files(train, _NUM_TRAIN) and has_files(test, _NUM_TEST)
+    return find_by_folders("nyuv2", LAYOUT, train, test) if is_nyu else None
 
 
 LAYOUT = LabelLayout(
@@ -78,11 +85,12 @@ LAYOUT = LabelLayout(
     classes=CLASSES,
     train="NYUv2/train",
     test="NYUv2/test",
-    num_train=795,
-    num_test=654,
     zero_is_ignored=True,
     image_suffixes=(".jpg", ".png"),
     label_suffix=".png",
     find=find_nyuv2,
-    expected="NYU-v2 (images/{train,test} and labels/{train,test}, without classes.txt)",
+    expected=(
+        "NYU-v2 (images/{train,test} and labels/{train,test}, with 795 and 654 images, or with a classes.txt "
+        "of 'ignore' and its 40 classes)"
+    ),
 )

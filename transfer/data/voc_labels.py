@@ -7,17 +7,15 @@ the SBD (Hariharan et al. 2011) that is not in VOC2012's val, with the SBD's map
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 
-from bench.core.errors import BenchError, DataError
+from bench.core.errors import DataError
 from bench.core.palette import voc_palette
-from bench.core.paths import safe_name
 from transfer.data.label_names import Colours, read_names, read_palette
 from transfer.data.label_splits import FoundSet, LabelLayout, LabelSplit, is_file, is_folder
 from transfer.data.segmentation import Pairs
 from transfer.data.voc import VOC_CLASSES
-from transfer.data.voc_splits import read_lines
+from transfer.data.voc_splits import read_ids
 
 BACKGROUND = "background"
 CLASSES = (BACKGROUND, *VOC_CLASSES)
@@ -43,15 +41,14 @@ def find_devkit(root: Path) -> FoundSet | None:
     if not homes:
         return None
     folder = homes[0]
-    train, problems = read_ids(_lists(folder) / "train.txt")
-    test, wrong = read_ids(_lists(folder) / "val.txt")
+    train, problems = _read_list(_lists(folder) / "train.txt")
+    test, wrong = _read_list(_lists(folder) / "val.txt")
     problems += wrong
     aug, wrong = _read_aug(folder, train)
     problems += wrong
     images = [(_pairs(folder), image_id) for image_id in train]
     images += [(_pairs(folder, _AUG_MAPS), image_id) for image_id in aug]
     return FoundSet(
-        folder=folder,
         layout="voc-seg",
         name=LAYOUT.name,
         classes=CLASSES,
@@ -76,7 +73,7 @@ def _read_aug(folder: Path, train: list[str]) -> tuple[list[str], list[str]]:
         )
         return [], problems
     path = _lists(folder) / names[0]
-    ids, wrong = read_ids(path)
+    ids, wrong = _read_list(path)
     known = set(train)
     if names[0] == _WITHOUT_TRAIN:
         wrong += [f"{path}: {name} is in train.txt, too" for name in ids if name in known]
@@ -92,7 +89,7 @@ def find_voc_folder(root: Path) -> FoundSet | None:
     problems: list[str] = []
     splits = []
     for name in (train, test):
-        ids, wrong = read_ids(_lists(root) / f"{name}.txt")
+        ids, wrong = _read_list(_lists(root) / f"{name}.txt")
         problems += wrong
         label = f"{root.resolve().name}/{name}"
         splits.append(LabelSplit(label, tuple((_pairs(root), image_id) for image_id in ids)))
@@ -103,7 +100,6 @@ def find_voc_folder(root: Path) -> FoundSet | None:
             raise DataError(f"{root / 'classes.txt'}, line 1: {classes[0]!r}; expected {BACKGROUND!r}")
     palette = root / "palette.txt"
     return FoundSet(
-        folder=root,
         layout="voc-folder",
         name=root.resolve().name,
         classes=classes,
@@ -127,28 +123,12 @@ def _splits_of(root: Path) -> tuple[str, str]:
     )
 
 
-def read_ids(path: Path) -> tuple[list[str], list[str]]:
-    """The ids in a list that can be used, and every problem of it, a line each."""
-    try:
-        lines = read_lines(path)
-    except DataError as error:
-        return [], list(error.problems)
-    ids, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        where = f"{path}, line {number}"
-        columns = line.split()
-        if len(columns) != 1:
-            what = "empty" if not columns else f"{line[:80]!r} has several columns"
-            problems.append(f"{where}: {what}; expected one image id a line")
-            continue
-        try:
-            ids.append(safe_name(columns[0], f"{where}: image id"))
-        except BenchError as error:
-            problems += error.problems
-    problems += [f"{path}: {name} is listed twice" for name, count in Counter(ids).items() if count > 1]
-    if not lines:
+def _read_list(path: Path) -> tuple[list[str], list[str]]:
+    """The ids of a list that can be used, and every problem of it."""
+    ids, problems, num_lines = read_ids(path)
+    if num_lines == 0:
         problems.append(f"{path}: lists no image; expected one id a line")
-    return list(dict.fromkeys(ids)), problems
+    return ids, problems
 
 
 LAYOUT = LabelLayout(
@@ -156,8 +136,6 @@ LAYOUT = LabelLayout(
     classes=CLASSES,
     train="VOC2012/train_aug",
     test="VOC2012/val",
-    num_train=10_582,
-    num_test=1_449,
     zero_is_ignored=False,
     image_suffixes=(".jpg",),
     label_suffix=".png",

@@ -95,13 +95,22 @@ def _splits_of_folder(root: Path) -> tuple[tuple[Split, ...], Split]:
 
 def read_split(split: Split) -> tuple[list[str], list[str]]:
     """The ids that can be used, and every problem of the list, a line each."""
+    ids, problems, num_lines = read_ids(split.file)
+    if num_lines is not None and num_lines < 2:
+        # NumPy's loadtxt makes no list of a single line, and Detectron2 stops on what it makes.
+        problems.append(f"{split.file}: lists {num_lines} images; expected two or more, one id a line")
+    return ids, problems
+
+
+def read_ids(path: Path) -> tuple[list[str], list[str], int | None]:
+    """The ids of a list that can be used, its problems, and its lines; None if it cannot be read."""
     try:
-        lines = read_lines(split.file)
+        lines = read_lines(path)
     except DataError as error:
-        return [], list(error.problems)
+        return [], list(error.problems), None
     ids, problems = [], []
     for number, line in enumerate(lines, start=1):
-        where = f"{split.file}, line {number}"
+        where = f"{path}, line {number}"
         columns = line.split()
         if len(columns) != 1:
             what = "empty" if not columns else f"{line[:80]!r} has several columns"
@@ -110,12 +119,8 @@ def read_split(split: Split) -> tuple[list[str], list[str]]:
             ids += [safe_name(name, f"{where}: image id") for name in columns[:1]]
         except BenchError as error:
             problems.append(str(error))
-    twice = [name for name, count in Counter(ids).items() if count > 1]
-    problems += [f"{split.file}: {name} is listed twice" for name in twice]
-    if len(lines) < 2:
-        # NumPy's loadtxt makes no list of a single line, and Detectron2 stops on what it makes.
-        problems.append(f"{split.file}: lists {len(lines)} images; expected two or more, one id a line")
-    return list(dict.fromkeys(ids)), problems
+    problems += [f"{path}: {name} is listed twice" for name, count in Counter(ids).items() if count > 1]
+    return list(dict.fromkeys(ids)), problems, len(lines)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -68,6 +68,14 @@ class Training:
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
 
+_PLACE = ("last_epoch", "last_step", "_global_step", "_last_value")
+"""Where a schedule is, in PyTorch's words and in MMEngine's; the rest of its state is made from the protocol.
+
+Not all of that survives JSON: MMEngine counts its steps in a dict, whose keys would come back as text, and a
+resumed run would keep its rate to the end.
+"""
+
+
 def save(training: Training, state: Progress) -> None:
     """A checkpoint after `state.iteration` iterations, by the first process alone.
 
@@ -106,7 +114,7 @@ def _to_checkpoint(training: Training, state: Progress) -> checkpoints.Checkpoin
             "num_processes": training.fabric.world_size,
             "seconds": state.seconds,
             "log": state.log,
-            "scheduler": training.scheduler.state_dict(),
+            "scheduler": _place_of(training.scheduler),
             "rates": [group["lr"] for group in training.optimizer.param_groups],
             "scaler": training.scaler.state_dict() if training.scaler else {},
             "skipped": [state.skipped, state.skipped_in_a_row],
@@ -115,6 +123,11 @@ def _to_checkpoint(training: Training, state: Progress) -> checkpoints.Checkpoin
             "software": package_versions(),
         },
     )
+
+
+def _place_of(scheduler: Any) -> dict[str, Any]:
+    state = scheduler.state_dict()
+    return {key: state[key] for key in _PLACE if key in state}
 
 
 def _from_checkpoint(training: Training, found: checkpoints.Checkpoint) -> Progress:
@@ -141,7 +154,7 @@ def _from_checkpoint(training: Training, found: checkpoints.Checkpoint) -> Progr
         if name.startswith("momentum.")
     }
     training.optimizer.load_state_dict(own)
-    training.scheduler.load_state_dict(state["scheduler"])
+    training.scheduler.load_state_dict({**training.scheduler.state_dict(), **state["scheduler"]})
     for group, rate in zip(training.optimizer.param_groups, state["rates"], strict=True):
         group["lr"] = rate
     if training.scaler and state["scaler"]:

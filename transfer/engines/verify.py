@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,63 @@ class Setup:
     load: Callable[[Path, InputSpec], Loaded]
     dilated: Dilated = NOT_DILATED
     note: str = ""
+
+
+def load_proven(
+    model: nn.Module,
+    weights: Weights,
+    names: Mapping[str, str],
+    *,
+    new_layers: tuple[str, ...],
+    features: Callable[[Tensor], Sequence[Tensor]],
+    dilated: Dilated = NOT_DILATED,
+    engine: str,
+) -> dict[str, Any]:
+    """Put a backbone into an engine's model, and prove that it is there.
+
+    Args:
+        model: On the CPU; in train mode afterwards.
+        weights: The source.
+        names: torchvision name to the model's.
+        new_layers: How the names of those begin that a transfer starts from random.
+        features: [2, 3, side, side] fp32 to C2 to C5 of the model.
+        dilated: Which stages of it are.
+        engine: Its name, for messages.
+
+    Returns:
+        What was verified, for the record.
+
+    Raises:
+        WeightsError: a tensor has no place, a place got no tensor, or a tensor or a feature differs.
+    """
+    state = {names[name]: torch.from_numpy(array.copy()) for name, array in weights.tensors.items()}
+    result = model.load_state_dict(state, strict=False)
+    if result.unexpected_keys:
+        raise WeightsError(
+            f"{weights.card.name}: {engine} has no place for {len(result.unexpected_keys)} tensors "
+            f"(first: {result.unexpected_keys[0]})"
+        )
+    unexplained = [
+        key
+        for key in result.missing_keys
+        if not key.startswith(new_layers) and not key.endswith("num_batches_tracked")
+    ]
+    if unexplained:
+        raise WeightsError(
+            f"{weights.card.name}: {len(unexplained)} backbone tensors of the model in {engine} got no "
+            f"weights (first: {unexplained[0]}). Nothing was trained."
+        )
+    num_tensors = verify_tensors(weights, model.state_dict(), names)
+    model.eval()
+    difference = verify_features(weights, features, expected=reference(weights, dilated))
+    model.train()
+    return {
+        "backbone": f"{num_tensors} of {num_tensors} tensors equal to their source after loading",
+        "largest_feature_difference": difference,
+        "new_layers": sorted(
+            {key.rsplit(".", 1)[0] for key in result.missing_keys if key.startswith(new_layers)}
+        ),
+    }
 
 
 def verify_tensors(

@@ -10,7 +10,7 @@ from bench.core.card import InputSpec
 from bench.core.config import load_config
 from bench.core.errors import ConfigError, WeightsError
 from bench.core.paths import CONFIGS
-from tests.helpers.segmentation_pins import COUNTS, PINNED
+from tests.helpers.segmentation_pins import COUNTS, PINNED, for_the_test
 from transfer.adapters.mmseg_config import Listed, config_file, mmseg_config
 from transfer.data.segmentation import Pairs
 from transfer.protocols.segmentation import SegmentationProtocol
@@ -89,9 +89,9 @@ def test_every_entry(slug: str) -> None:
         assert dataset["ignore_index"] == 255
         assert dataset["ann_file"] == str(part.list_file)
         assert dataset["data_prefix"]["seg_map_path"] == str(part.pairs.label_dir)
-    tested = found["test_dataloader"]["dataset"]
-    assert tested["pipeline"] == tested(test_scale)
-    assert tested["reduce_zero_label"] is expected_ignored
+    test_set = found["test_dataloader"]["dataset"]
+    assert test_set["pipeline"] == for_the_test(test_scale)
+    assert test_set["reduce_zero_label"] is expected_ignored
     assert found["optim_wrapper"] == numbers["optim_wrapper"]
     assert found["param_scheduler"] == numbers["param_scheduler"]
     assert found["train_cfg"]["max_iters"] == numbers["iterations"]
@@ -167,6 +167,20 @@ def test_the_msra_baseline_is_fed_as_it_was_trained() -> None:
 def test_tf_padding_is_refused() -> None:
     with pytest.raises(WeightsError, match="padding"):
         config(spec=InputSpec(padding="tf_same"))
+
+
+def test_parts_and_processes_take_the_same_run_in_stock_tools() -> None:
+    """MMEngine counts parts of a batch as iterations, and its batch size is that of one process."""
+    protocol = load("voc12aug-fcn-moco", "solver.accumulation_steps=2")
+    found = mmseg_config(
+        protocol, RGB, classes=["a", "b"], zero_is_ignored=False, train=[VOC], test=[VOC], weights_file="",
+        seed=0, num_devices=4,
+    )  # fmt: skip
+    assert found["train_dataloader"]["batch_size"] == 2
+    assert found["optim_wrapper"]["accumulative_counts"] == 2
+    assert found["train_cfg"] == {"type": "IterBasedTrainLoop", "max_iters": 60_000, "val_interval": 60_000}
+    assert found["param_scheduler"][0]["milestones"] == [42_000, 54_000]
+    assert "dist_train.sh CONFIG 4" in config_file(found, 4)
 
 
 MUTATIONS = (

@@ -65,13 +65,17 @@ def test_alone_it_is_batch_norm() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_test_one_network(tmp_path: Path, voc: Path) -> None:
+def test_two_processes_come_to_what_one_does(tmp_path: Path, voc: Path) -> None:
     job = replace(make_job(tmp_path, voc, "solver.precision='fp32'"), num_devices=2)
     model = job.protocol.model.model_copy(update={"norm": "naiveSyncBN"})
     job = replace(job, protocol=job.protocol.model_copy(update={"model": model}))
     output = run(job)
     assert output.details["num_devices"] == 2
-    assert all(0.0 <= value <= 100.0 for value in output.metrics.values())
-    assert all(bool(torch.isfinite(value).all()) for value in final_tensors(job).values())
-    again = run(replace(job, resume=True))
-    assert again.predictions == output.predictions
+    one = make_job(tmp_path / "one", voc, "solver.precision='fp32'")
+    alone = run(one)
+    ours, theirs = final_tensors(job), final_tensors(one)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        # The sums of two processes are rounded otherwise, and four steps make more of it.
+        assert torch.allclose(ours[name].float(), value.float(), rtol=1e-2, atol=2e-3), name
+    assert output.metrics["mIoU"] == pytest.approx(alone.metrics["mIoU"], abs=2.0)

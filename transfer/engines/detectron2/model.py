@@ -16,7 +16,7 @@ from transfer.adapters.detectron2 import engine_names
 from transfer.adapters.detectron2_config import pixel_settings
 from transfer.adapters.keymap import DetectorVariant
 from transfer.engines.detectron2.repairs import load_detectron2
-from transfer.engines.verify import verify_features, verify_tensors
+from transfer.engines.verify import load_proven
 
 load_detectron2()
 
@@ -82,35 +82,14 @@ def build_detector(cfg: CfgNode, weights: Weights | None, *, seed: int) -> tuple
     if weights is None:
         return model, {"backbone": "random initialisation by the engine"}
     variant = variant_of(cfg)
-    new_layers, names = NEW_LAYERS[variant], engine_names(variant)
-    state = {names[name]: torch.from_numpy(array.copy()) for name, array in weights.tensors.items()}
-    result = model.load_state_dict(state, strict=False)
-    if result.unexpected_keys:
-        raise WeightsError(
-            f"{weights.card.name}: Detectron2 has no place for {len(result.unexpected_keys)} tensors "
-            f"(first: {result.unexpected_keys[0]})"
-        )
-    unexplained = [
-        key
-        for key in result.missing_keys
-        if not key.startswith(new_layers) and not key.endswith("num_batches_tracked")
-    ]
-    if unexplained:
-        raise WeightsError(
-            f"{weights.card.name}: {len(unexplained)} backbone tensors of the detector got no weights "
-            f"(first: {unexplained[0]}). Nothing was trained."
-        )
-    num_tensors = verify_tensors(weights, model.state_dict(), names)
-    model.eval()
-    difference = verify_features(weights, lambda images: FEATURES[variant](model, images))
-    model.train()
-    return model, {
-        "backbone": f"{num_tensors} of {num_tensors} tensors equal to their source after loading",
-        "largest_feature_difference": difference,
-        "new_layers": sorted(
-            {key.rsplit(".", 1)[0] for key in result.missing_keys if key.startswith(new_layers)}
-        ),
-    }
+    return model, load_proven(
+        model,
+        weights,
+        engine_names(variant),
+        new_layers=NEW_LAYERS[variant],
+        features=lambda images: FEATURES[variant](model, images),
+        engine="Detectron2",
+    )
 
 
 def variant_of(cfg: CfgNode) -> DetectorVariant:

@@ -94,7 +94,9 @@ def _build(fabric: Fabric, job: Job) -> Parts:
     )
 
 
-def _config(job: Job, *, weights_file: str = "", norm: str | None = None) -> dict[str, Any]:
+def _config(
+    job: Job, *, weights_file: str = "", norm: str | None = None, num_devices: int = 1
+) -> dict[str, Any]:
     """MMEngine's config, held against the card of the weights; `norm` instead of the protocol's."""
     data, protocol = segmentation_data(job), segmentation_protocol(job)
     if norm:
@@ -108,6 +110,7 @@ def _config(job: Job, *, weights_file: str = "", norm: str | None = None) -> dic
         test=[Listed(pairs, file) for pairs, file, _ in _lists(job, "test", data.test)],
         weights_file=weights_file,
         seed=job.seed,
+        num_devices=num_devices,
     )
     check_pixels(Config({"model": config["model"]}), job.card.input)
     return config
@@ -139,4 +142,7 @@ def _write_stock_files(job: Job) -> None:
     for role, images in (("train", data.train), ("test", data.test)):
         for _, path, members in _lists(job, role, images):
             atomic.write_text(path, "".join(f"{image.image_id}\n" for image in members))
-    atomic.write_text(job.run_dir / CONFIG_FILE, config_file(_config(job, weights_file=weights_file)))
+    # Stock MMSegmentation has no norm of ours for processes on CPUs.
+    norm = "SyncBN" if job.protocol.model.norm == "naiveSyncBN" else None
+    config = _config(job, weights_file=weights_file, norm=norm, num_devices=job.num_devices)
+    atomic.write_text(job.run_dir / CONFIG_FILE, config_file(config, job.num_devices))

@@ -36,6 +36,9 @@ from transfer.engines.mmseg.losses import losses_of
 from transfer.engines.mmseg.model import build_segmentor
 from transfer.protocols.segmentation import SegmentationProtocol
 
+_BYTES = 4
+"""Of a score: tests are in fp32."""
+
 _TIMED_PIXELS = 600_000
 """Two crops at full size, which are half a minute on a CPU; batch norm behind a pooling to 1x1 needs two."""
 
@@ -60,6 +63,8 @@ def estimate(job: Job, config: Mapping[str, Any], fabric: Fabric) -> Estimate:
         parts: training_bytes(model, protocol, num_images=on_device // parts)
         for parts in possible_parts(solver, on_device)
     }
+    testing = score_bytes(protocol, data)
+    memory = {parts: max(training, testing) for parts, training in memory.items()}
     disk = disk_bytes(model, job.weights)
     say("Timing a step on this machine.")
     times = _time(model, protocol, fabric, data, num_images=on_device // solver.accumulation_steps)
@@ -86,16 +91,39 @@ def training_bytes(model: nn.Module, protocol: SegmentationProtocol, *, num_imag
     """
     empty: Any = copy.deepcopy(model).to("meta").train()
     side, classes = protocol.input.crop_px, empty.decode_head.num_classes
-    labels = torch.zeros(num_images, side, side, dtype=torch.long, device="meta")
+    # Batch norm behind a pooling to 1x1 takes no single image; what is kept goes with their number.
+    counted = max(num_images, 2)
+    labels = torch.zeros(counted, side, side, dtype=torch.long, device="meta")
+    heads = [empty.decode_head, *([empty.auxiliary_head] if empty.with_auxiliary_head else [])]
+    scores = torch.empty(counted, classes, side, side, device="meta", requires_grad=True)
 
-    def forward() -> None:
-        features = empty.extract_feat(torch.empty(num_images, 3, side, side, device="meta"))
-        heads = [empty.decode_head, *([empty.auxiliary_head] if empty.with_auxiliary_head else [])]
+    def network() -> None:
+        features = empty.extract_feat(torch.empty(counted, 3, side, side, device="meta"))
         for head in heads:
-            scores = nn.functional.interpolate(head(features), size=(side, side), mode="bilinear")
-            nn.functional.cross_entropy(scores.view(num_images, classes, side, side), labels)
+            nn.functional.interpolate(head(features), size=(side, side), mode="bilinear")
 
-    return peak_bytes(model, kept_bytes(forward, fixed_storages(empty)), protocol.solver.precision)
+    def loss() -> None:
+        nn.functional.cross_entropy(scores + 0, labels)
+
+    share = num_images / counted
+    fixed = fixed_storages(empty)
+    kept = [int(size * share) for size in kept_bytes(network, fixed)]
+    # A loss is computed in fp32 whatever the precision, from scores of which both have a copy and a gradient.
+    full = len(heads) * share * (sum(kept_bytes(loss, fixed)) + scores.nbytes)
+    return peak_bytes(model, kept, protocol.solver.precision) + int(full)
+
+
+def score_bytes(protocol: SegmentationProtocol, data: SegmentationDataset) -> int:
+    """Bytes of the scores of the largest test image: in the size the network sees, and in its own.
+
+    What the network keeps of a layer beside them is small: nothing is kept for a backward pass.
+    """
+    largest = max(data.test, key=lambda image: image.width * image.height)
+    long, short = protocol.input.test_scale_px
+    scale = min(long / max(largest.width, largest.height), short / min(largest.width, largest.height))
+    pixels = largest.width * largest.height
+    copies = 3 if protocol.inference.mode == "slide" else 1
+    return int(_BYTES * len(data.classes) * pixels * (1 + copies * scale**2))
 
 
 @dataclass(frozen=True)

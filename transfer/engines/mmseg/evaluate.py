@@ -13,8 +13,8 @@ from torch import nn
 from bench.core.errors import EngineError
 from bench.core.log import progress
 from transfer.adapters.mmseg_config import test_pipeline
-from transfer.data.segmentation import SegmentationDataset
-from transfer.engines.mmseg.loader import build_transforms, load_image
+from transfer.data.segmentation import SegmentationDataset, SegmentationImage
+from transfer.engines.mmseg.loader import build_transforms, load_image, truth_of
 from transfer.engines.verify import check_finite
 from transfer.metrics.confusion import MAX_SAMPLES, ImageLabels, LabelTest
 from transfer.protocols.segmentation import SegmentationProtocol
@@ -33,7 +33,7 @@ def label(
     Each process takes every n-th image; the first one has the result, the others None.
 
     Raises:
-        EngineError: a score is not finite.
+        EngineError: a score is not finite, or an image is too large for the device.
         DataError: an image cannot be read any more.
     """
     rank, num_processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -48,8 +48,8 @@ def label(
             check_stop()
             image = data.test[index]
             sample = load_image(image, transforms=transforms, zero_is_ignored=data.zero_is_ignored)
-            truth = sample["data_samples"].gt_sem_seg.data[0].numpy().astype(np.uint8)
-            labels = predict(model, sample)
+            truth = truth_of(sample["data_samples"])
+            labels = _predicted(model, sample, image)
             if labels is None:
                 raise EngineError(
                     f"{image.path}: the network gives scores that are not finite. Nothing was recorded."
@@ -72,6 +72,16 @@ def label(
     return LabelTest.of_images(every, [image.image_id for image in data.test], data.classes)
 
 
+def _predicted(model: nn.Module, sample: Mapping[str, Any], image: SegmentationImage) -> np.ndarray | None:
+    try:
+        return predict(model, sample)
+    except torch.OutOfMemoryError as error:
+        raise EngineError(
+            f"{image.path}: scores of {image.width} x {image.height} px are too large for the device. "
+            "What was trained is saved: --resume tests it on a larger one, or on a CPU."
+        ) from error
+
+
 def predict(model: nn.Module, sample: Mapping[str, Any]) -> np.ndarray | None:
     """The label of each pixel, [height, width] in the size of the image; None if a score is not finite.
 
@@ -82,7 +92,9 @@ def predict(model: nn.Module, sample: Mapping[str, Any]) -> np.ndarray | None:
     batch = {"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]}
     network: Any = model
     (result,) = network.predict(**network.data_preprocessor(batch, False))
-    if not bool(torch.isfinite(result.seg_logits.data).all()):
+    scores = result.seg_logits.data
+    # By their extremes, which nan passes through: a mask would take a quarter of their memory again.
+    if not bool(torch.isfinite(torch.stack([scores.amin(), scores.amax()])).all()):
         return None
     labels: np.ndarray = result.pred_sem_seg.data[0].to(torch.uint8).cpu().numpy()
     return labels

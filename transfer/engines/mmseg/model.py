@@ -10,13 +10,12 @@ import torch
 from torch import nn
 
 from bench.core import rng
-from bench.core.errors import WeightsError
 from bench.core.weights import Weights
 from transfer.adapters.keymap import SHAPES
 from transfer.engines.mmseg import naive_sync_bn  # noqa: F401  (registers the norm)
 from transfer.engines.mmseg.repairs import load_mmseg
-from transfer.engines.source import Dilated, reference
-from transfer.engines.verify import verify_features, verify_tensors
+from transfer.engines.source import Dilated
+from transfer.engines.verify import load_proven
 from transfer.protocols.segmentation import Model
 
 load_mmseg()
@@ -52,36 +51,16 @@ def build_segmentor(
     model.init_weights()  # type: ignore[operator]
     if weights is None:
         return model, {"backbone": "random initialisation by the engine"}
-    names = {name: f"backbone.{name}" for name in SHAPES}
-    state = {names[name]: torch.from_numpy(array.copy()) for name, array in weights.tensors.items()}
-    result = model.load_state_dict(state, strict=False)
-    if result.unexpected_keys:
-        raise WeightsError(
-            f"{weights.card.name}: MMSegmentation has no place for {len(result.unexpected_keys)} tensors "
-            f"(first: {result.unexpected_keys[0]})"
-        )
-    unexplained = [
-        key
-        for key in result.missing_keys
-        if not key.startswith(NEW_LAYERS) and not key.endswith("num_batches_tracked")
-    ]
-    if unexplained:
-        raise WeightsError(
-            f"{weights.card.name}: {len(unexplained)} backbone tensors of the network got no weights "
-            f"(first: {unexplained[0]}). Nothing was trained."
-        )
-    num_tensors = verify_tensors(weights, model.state_dict(), names)
     backbone: Any = model.backbone
-    model.eval()
-    difference = verify_features(weights, backbone, expected=reference(weights, dilated(network)))
-    model.train()
-    return model, {
-        "backbone": f"{num_tensors} of {num_tensors} tensors equal to their source after loading",
-        "largest_feature_difference": difference,
-        "new_layers": sorted(
-            {key.rsplit(".", 1)[0] for key in result.missing_keys if key.startswith(NEW_LAYERS)}
-        ),
-    }
+    return model, load_proven(
+        model,
+        weights,
+        {name: f"backbone.{name}" for name in SHAPES},
+        new_layers=NEW_LAYERS,
+        features=backbone,
+        dilated=dilated(network),
+        engine="MMSegmentation",
+    )
 
 
 def dilated(network: Model) -> Dilated:
