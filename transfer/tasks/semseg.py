@@ -59,8 +59,8 @@ class SemanticSegmentation(Task):
         remark=(
             "The protocol says the data: voc12aug-*, cityscapes-*, ade20k-*, nyuv2-*; their results join the "
             "published rows of voc-seg, cityscapes-seg, ade20k-seg and nyu-seg. Published rows of "
-            "ResNetV1c, a network with another stem, have slugs that end in -v1c and never join. Whole of "
-            "ade20k-* and nyuv2-* or in part, the recipe is ours: the files say which."
+            "ResNetV1c, a network with another stem, have slugs that end in -v1c and never join. Of the "
+            "recipes of ade20k-* and nyuv2-*, a part or all is ours: their files say which."
         ),
     )
 
