@@ -162,6 +162,7 @@ def test_it_passes_the_contract_tests_without_one_of_its_own(project: Path) -> N
     assert "passed" in text and "failed" not in text
 
 
+@pytest.mark.slow
 def test_it_is_trained_by_the_command(project: Path, tmp_path: Path) -> None:
     images = make_images(tmp_path)
     settings = (

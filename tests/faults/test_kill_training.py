@@ -103,7 +103,10 @@ def last_tensors(job: Job) -> dict[str, torch.Tensor]:
     return load_file(job.run_dir / "checkpoints" / f"step-{ITERATIONS:08d}" / "tensors.safetensors")
 
 
-@pytest.mark.parametrize(("place", "iteration"), KILLS)
+@pytest.mark.parametrize(
+    ("place", "iteration"),
+    [*KILLS[:3], *(pytest.param(*kill_, marks=pytest.mark.slow) for kill_ in KILLS[3:])],
+)
 def test_a_killed_run_ends_as_the_one_that_was_not(
     tmp_path: Path, voc: Path, straight: tuple[Job, Output], place: str, iteration: int
 ) -> None:

@@ -156,6 +156,7 @@ def kill_the_second(process: subprocess.Popen[str]) -> None:
     os.kill(trainers(process)[1], signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_stopped_and_killed_and_gone_on_with_it_ends_as_in_one_piece(
     tmp_path: Path, data: Path, straight: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,9 @@ print(json.dumps({"result": trainer._last_eval_results["bbox"], "iterations": tr
 """
 
 
-@pytest.mark.parametrize("slug", ["voc0712-r50c4-24k", "voc0712-r50fpn-24k"])
+@pytest.mark.parametrize(
+    "slug", ["voc0712-r50c4-24k", pytest.param("voc0712-r50fpn-24k", marks=pytest.mark.slow)]
+)
 def test_a_stock_trainer_trains_from_our_files(
     tmp_path: Path, voc: Path, checkpoint: Path, slug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +125,12 @@ print(json.dumps({"kinds": sorted(trainer._last_eval_results), "iterations": tra
 
 
 @pytest.mark.parametrize(
-    "slug", [instances.C4, instances.FPN, pytest.param(instances.FPN_2FC, marks=pytest.mark.slow)]
+    "slug",
+    [
+        pytest.param(instances.C4, marks=pytest.mark.slow),
+        instances.FPN,
+        pytest.param(instances.FPN_2FC, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stock_trainer_trains_masks_from_our_files(
     tmp_path: Path, coco: Path, checkpoint: Path, slug: str

@@ -10,7 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 from bench.core.errors import EngineError
 
-_MODULES = ("mmseg.models", "mmseg.datasets", "mmseg.engine", "mmseg.evaluation")
+_MODULES = ("mmseg.models", "mmseg.models.backbones", "mmseg.datasets", "mmseg.engine", "mmseg.evaluation")
 
 _KNOWN_WARNINGS = (
     "For binary segmentation",  # a tip for two classes; ours have a channel each
