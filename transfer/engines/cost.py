@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ BYTES_A_PARAMETER = 12
 WORKSPACE_BYTES = 2**30
 """Kept back for the workspaces of CUDA's libraries and for what lies between the tensors."""
 
-TURNS = 2
+_TURNS = 2
 """The first is slow: a GPU chooses its kernels, a CPU takes its memory."""
 
 
@@ -79,7 +80,53 @@ def disk_bytes(model: nn.Module, weights: Weights | None) -> int:
     return (checkpoint.KEEP + 1) * state + converted
 
 
-def seconds_of(fabric: Fabric, work: Callable[[], Any]) -> float:
+@dataclass(frozen=True)
+class Times:
+    """Seconds: of one image in a training step, of an update, of one image in the test."""
+
+    train_image: float
+    update: float
+    test_image: float
+
+
+def times_of(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    losses: Callable[[Any], Mapping[str, Tensor]],
+    num_images: int,
+    test: Callable[[], Any],
+) -> Times:
+    """Time real steps, updates and tests on this machine.
+
+    Args:
+        fabric: One device, with the precision of the trial.
+        model: On its device.
+        optimizer: With a rate of 0: an update takes as long, and cannot diverge.
+        losses: Of the model as Fabric has it, on so many images.
+        num_images: In a step.
+        test: Tests one image.
+    """
+    step_model, step_optimizer = fabric.setup(model, optimizer)
+
+    def step() -> None:
+        fabric.backward(torch.stack(list(losses(step_model).values())).sum())
+
+    def update() -> None:
+        step_optimizer.step()
+        step_optimizer.zero_grad()
+
+    step_model.train()
+    # In turns: an update without a step before it is none.
+    turns = [(_seconds(fabric, step), _seconds(fabric, update)) for _ in range(_TURNS)]
+    model.eval()
+    with torch.no_grad():
+        test_image = min(_seconds(fabric, test) for _ in range(_TURNS))
+    return Times(min(turns)[0] / num_images, min(turn[1] for turn in turns), test_image)
+
+
+def _seconds(fabric: Fabric, work: Callable[[], Any]) -> float:
     """Wall seconds of a piece of work, and of what a device still does of it."""
     _wait(fabric)
     begun = time.perf_counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,14 @@ from bench.core.log import say
 from transfer.api import Estimate, Job
 from transfer.data.detection import DetectionDataset, DetectionImage
 from transfer.engines.cost import (
-    TURNS,
+    Times,
     disk_bytes,
     fixed_storages,
     free_bytes,
     kept_bytes,
     peak_bytes,
     possible_parts,
-    seconds_of,
+    times_of,
 )
 from transfer.engines.detectron2.loader import detection_data, detection_protocol, map_image, to_dicts
 from transfer.engines.detectron2.model import build_detector
@@ -162,15 +161,6 @@ def training_bytes(
     return peak_bytes(model, kept, protocol.solver.precision)
 
 
-@dataclass(frozen=True)
-class _Times:
-    """Seconds: of one image in a training step, of an update, of one image in the test."""
-
-    train_image: float
-    update: float
-    test_image: float
-
-
 def _time(
     model: nn.Module,
     cfg: CfgNode,
@@ -179,7 +169,7 @@ def _time(
     *,
     num_images: int,
     channels_last: bool,
-) -> _Times:
+) -> Times:
     """A real step on training images and a real test of a test image, all of middling size."""
     sizes = np.array(cfg.INPUT.MIN_SIZE_TRAIN, np.float64)
     cfg = cfg.clone()
@@ -197,23 +187,15 @@ def _time(
         model.to(memory_format=torch.channels_last)
     model.to(fabric.device)
     optimizer = build_optimizer(cfg, model)
-    step_model, step_optimizer = fabric.setup(model, optimizer)
-
-    def step() -> None:
-        fabric.backward(torch.stack(list(step_model(batch).values())).sum())
-
-    def update() -> None:
-        step_optimizer.step()
-        step_optimizer.zero_grad()
-
     with EventStorage():
-        step_model.train()
-        # In turns: an update without a step before it is none.
-        turns = [(seconds_of(fabric, step), seconds_of(fabric, update)) for _ in range(TURNS)]
-    model.eval()
-    with torch.no_grad():
-        test_image = min(seconds_of(fabric, lambda: model([test_input])) for _ in range(TURNS))
-    return _Times(min(turns)[0] / len(batch), min(turn[1] for turn in turns), test_image)
+        return times_of(
+            fabric,
+            model,
+            optimizer,
+            losses=lambda step_model: step_model(batch),
+            num_images=len(batch),
+            test=lambda: model([test_input]),
+        )
 
 
 def _middling(entries: list[dict[str, Any]]) -> dict[str, Any]:

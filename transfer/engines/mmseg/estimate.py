@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,14 +15,14 @@ from transfer.adapters.mmseg_config import test_pipeline, train_pipeline
 from transfer.api import Estimate, Job
 from transfer.data.segmentation import SegmentationDataset, SegmentationImage
 from transfer.engines.cost import (
-    TURNS,
+    Times,
     disk_bytes,
     fixed_storages,
     free_bytes,
     kept_bytes,
     peak_bytes,
     possible_parts,
-    seconds_of,
+    times_of,
 )
 from transfer.engines.mmseg.evaluate import predict
 from transfer.engines.mmseg.loader import (
@@ -126,15 +125,6 @@ def score_bytes(protocol: SegmentationProtocol, data: SegmentationDataset) -> in
     return int(_BYTES * len(data.classes) * pixels * (1 + copies * scale**2))
 
 
-@dataclass(frozen=True)
-class _Times:
-    """Seconds: of one crop in a training step, of an update, of one image in the test."""
-
-    train_image: float
-    update: float
-    test_image: float
-
-
 def _time(
     model: nn.Module,
     protocol: SegmentationProtocol,
@@ -142,7 +132,7 @@ def _time(
     data: SegmentationDataset,
     *,
     num_images: int,
-) -> _Times:
+) -> Times:
     """A real step on training crops and a real test of a test image of middling size."""
 
     def loaded(image: SegmentationImage, pipeline: list[dict[str, Any]]) -> dict[str, Any]:
@@ -158,22 +148,14 @@ def _time(
     # An update takes as long with a rate of 0, and cannot diverge.
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
     losses = losses_of(model)
-    step_model, step_optimizer = fabric.setup(model, optimizer)
-
-    def step() -> None:
-        fabric.backward(torch.stack(list(losses(step_model, batch).values())).sum())
-
-    def update() -> None:
-        step_optimizer.step()
-        step_optimizer.zero_grad()
-
-    step_model.train()
-    # In turns: an update without a step before it is none.
-    turns = [(seconds_of(fabric, step), seconds_of(fabric, update)) for _ in range(TURNS)]
-    model.eval()
-    with torch.no_grad():
-        test_image = min(seconds_of(fabric, lambda: predict(model, test_input)) for _ in range(TURNS))
-    return _Times(min(turns)[0] / len(batch), min(turn[1] for turn in turns), test_image)
+    return times_of(
+        fabric,
+        model,
+        optimizer,
+        losses=lambda step_model: losses(step_model, batch),
+        num_images=len(batch),
+        test=lambda: predict(model, test_input),
+    )
 
 
 def _middling(images: tuple[SegmentationImage, ...]) -> SegmentationImage:
