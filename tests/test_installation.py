@@ -26,7 +26,7 @@ def test_what_moves_numbers_is_pinned_and_recorded(pin: str) -> None:
 def test_everything_that_changes_pixels_or_numbers_has_an_exact_version() -> None:
     pinned = {item.partition("==")[0] for item in PIXELS}
     pixels = {"torch", "torchvision", "numpy", "pillow", "simplejpeg", "opencv-python-headless"}
-    assert pinned == pixels | {"hotcoco"}
+    assert pinned == pixels | {"hotcoco", "scikit-learn", "scipy"}
 
 
 def test_there_is_one_opencv() -> None:

@@ -32,6 +32,7 @@ TORCH = {"torch", "torchvision", "lightning_fabric", "lightly", "safetensors.tor
 WRITERS = {
     "bench/core/atomic.py": "the one writer",
     "bench/core/lock.py": "a lock is held on an open file, which is never replaced; its text is a courtesy",
+    "bench/sweep/redirect.py": "what a process prints goes to a log as it comes; nothing reads it back",
     "bench/core/download.py": "adds to what has arrived; atomic takes over when the file is whole",
 }
 PRINTERS = {"bench/cli.py", "bench/core/log.py"}
@@ -110,13 +111,15 @@ ROOMS: list[tuple[str, tuple[str, ...]]] = [
     # The first line that fits a module is its rule: what it may import of the project.
     ("bench.core", ("bench.core", "bench.__version__")),
     ("bench.report", ("bench.core", "bench.report")),
+    ("bench.results", ("bench.core", "bench.results")),
     ("bench.synth", ("bench.core", "bench.synth")),
     ("bench.images", ("bench.core", "bench.images")),
     ("bench.features", ("bench.core", "bench.images", "bench.features")),
+    ("bench.sweep", ("bench.core", "bench.sweep", "transfer")),
     ("bench", ("bench", *PRODUCT)),
     ("pretrain.methods", ("bench.core", "bench.images", "bench.features", "pretrain")),
     ("pretrain", ("bench.core", "bench.images", "bench.features", "pretrain")),
-    ("transfer.protocols", ("bench.core", "transfer.protocols")),
+    ("transfer.protocols", ("bench.core", "bench.images.view_config", "transfer.protocols")),
     ("transfer", ("bench.core", "bench.images", "bench.features", "transfer")),
 ]
 CLOSED: list[tuple[str, tuple[str, ...]]] = [
@@ -125,6 +128,7 @@ CLOSED: list[tuple[str, tuple[str, ...]]] = [
     ("transfer.adapters", ("transfer.engines", "transfer.run", "transfer.tasks")),
     ("transfer.data", ("transfer.engines", "transfer.run", "transfer.tasks")),
     ("transfer.metrics", ("transfer.engines", "transfer.run", "transfer.tasks")),
+    ("transfer.imports", ("transfer.engines", "transfer.run", "transfer.tasks")),
     ("pretrain.methods", ("pretrain.methods",)),
 ]
 

@@ -80,6 +80,7 @@ class Job:
         seed: Of the trial.
         identity: The protocol identity, which a checkpoint to resume must share.
         run_dir: Where configs, checkpoints and logs of this trial go.
+        cache_dir: Where features are kept that several trials can share.
         num_devices: Accelerators, or processes on a machine without one.
         resume: Go on from the newest checkpoint in `run_dir`.
     """
@@ -92,6 +93,7 @@ class Job:
     seed: int
     identity: str
     run_dir: Path
+    cache_dir: Path
     num_devices: int = 1
     resume: bool = False
 
@@ -155,9 +157,10 @@ class Task(ABC):
 
     @abstractmethod
     def load_data(self, root: Path, protocol: Any) -> Any:
-        """Read and check the data, every pixel, before anything trains.
+        """Read and check the data before anything trains.
 
-        Raises DataError with every problem.
+        Every pixel, but for the image folders of classification: a million of them would take hours, and
+        `bench data check images` does that. Raises DataError with every problem.
         """
 
     @abstractmethod

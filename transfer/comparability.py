@@ -7,27 +7,31 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from bench.core.cpu import has_bf16
 from bench.core.errors import EngineError, UsageError
 from bench.core.protocol import differences, number_changing
 from bench.core.records import Status
-from transfer.protocols.transfer import TransferProtocol
+from transfer.protocols.transfer import TrainedProtocol, TransferProtocol
 
 P = TypeVar("P", bound=TransferProtocol)
+T = TypeVar("T", bound=TrainedProtocol)
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What there is to run on."""
+    """What there is to run on; `has_bf16` speaks of a CPU."""
 
     num_devices: int
     num_gpus: int
+    has_bf16: bool = True
 
     @classmethod
     def here(cls, num_devices: int) -> Devices:
         """As PyTorch sees this machine."""
         import torch
 
-        return cls(num_devices, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+        num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return cls(num_devices, num_gpus, has_bf16())
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,28 @@ def fit(protocol: P, devices: Devices, wishes: Wishes = Wishes()) -> P:
     """The protocol with its documented stand-ins for these devices.
 
     On one device plain BN sees the whole batch, as SyncBN does over several; processes without a GPU
-    synchronise by naiveSyncBN, Detectron2's or our own for MMSegmentation.
+    synchronise by naiveSyncBN, Detectron2's or our own for MMSegmentation. A CPU on which bf16 takes many
+    times as long as fp32 computes in fp32, unless bf16 is asked for.
 
     Raises:
         UsageError: these devices and this protocol give other statistics than the protocol means.
         EngineError: what was asked for is not on this machine.
     """
-    if wishes.precision:
-        protocol = _replace(protocol, "solver", precision=wishes.precision)
+    precision = wishes.precision
+    if precision is None and protocol.precision == "bf16" and not (devices.num_gpus or devices.has_bf16):
+        precision = "fp32"
+    if precision:
+        section = "solver" if isinstance(protocol, TrainedProtocol) else "features"
+        protocol = _replace(protocol, section, precision=precision)
+    _check_devices(protocol, devices)
+    if isinstance(protocol, TrainedProtocol):
+        return _fit_training(protocol, devices, wishes)
+    if wishes.images_per_batch or wishes.accumulation_steps:
+        raise UsageError(f"{protocol.slug} trains on no batches: leave out --batch-size and --accumulate")
+    return protocol
+
+
+def _fit_training(protocol: T, devices: Devices, wishes: Wishes) -> T:
     if wishes.images_per_batch:
         protocol = scaled(protocol, wishes.images_per_batch)
     if wishes.accumulation_steps:
@@ -66,11 +84,11 @@ def fit(protocol: P, devices: Devices, wishes: Wishes = Wishes()) -> P:
         protocol = _replace(protocol, "model", norm="BN")
     elif norm == "SyncBN" and not devices.num_gpus:
         protocol = _replace(protocol, "model", norm="naiveSyncBN")
-    _check(protocol, devices)
+    _check_batch(protocol, devices)
     return protocol
 
 
-def scaled(protocol: P, images_per_batch: int) -> P:
+def scaled(protocol: T, images_per_batch: int) -> T:
     """The protocol for another batch: the rate in proportion to it, all iterations against it.
 
     As many images are seen, and the rate falls at the same ones.
@@ -94,16 +112,19 @@ def scaled(protocol: P, images_per_batch: int) -> P:
         ) from None
 
 
-def _check(protocol: TransferProtocol, devices: Devices) -> None:
+def _check_devices(protocol: TransferProtocol, devices: Devices) -> None:
+    if devices.num_gpus and devices.num_devices > devices.num_gpus:
+        raise EngineError(f"--devices {devices.num_devices}: PyTorch sees {devices.num_gpus} GPUs here")
+    if protocol.precision == "fp16" and not devices.num_gpus:
+        raise EngineError("precision fp16 needs a GPU; on a CPU use bf16 or fp32")
+
+
+def _check_batch(protocol: TrainedProtocol, devices: Devices) -> None:
     images, count = protocol.solver.images_per_batch, devices.num_devices
     parts = protocol.solver.accumulation_steps
     if images % (count * parts):
         also = f" times --accumulate {parts}" if parts > 1 else ""
         raise UsageError(f"--devices {count}{also}: the batch of {images} images does not divide by it")
-    if devices.num_gpus and count > devices.num_gpus:
-        raise EngineError(f"--devices {count}: PyTorch sees {devices.num_gpus} GPUs here")
-    if protocol.solver.precision == "fp16" and not devices.num_gpus:
-        raise EngineError("precision fp16 needs a GPU; on a CPU use bf16 or fp32")
     norm = protocol.model.norm
     if norm != "FrozenBN" and images // parts < 2:
         raise UsageError(

@@ -84,17 +84,17 @@ class Plan:
             seed=seed,
             identity=self.identity,
             run_dir=self.run_dir(seed),
+            cache_dir=self.options.out / "features",
             num_devices=self.options.num_devices,
             resume=self.options.resume,
         )
 
     def lines(self) -> list[str]:
         """What will be done, for a person, before it is done."""
-        solver, stamp = self.protocol.solver, self.task.stamp_data(self.data)
+        stamp = self.task.stamp_data(self.data)
         counts = ", ".join(f"{count:,} {role}" for role, count in stamp.counts.items())
         spec = self.card.input
         mean, std = (", ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
-        parts = f" in {solver.accumulation_steps} parts" if solver.accumulation_steps > 1 else ""
         lines = [
             f"Task      {self.task.spec.name} v{self.task.spec.version}, engine {self.task.spec.engine}",
             f"Weights   {self.card.name} (layout {self.card.layout}, tensors "
@@ -103,9 +103,8 @@ class Plan:
             f"Data      {stamp.name}: {counts} images, {len(stamp.classes)} classes, "
             f"fingerprint {stamp.fingerprint[:12]}",
             f"Protocol  {self.protocol.slug} [{self.status}], identity {self.identity[:12]}",
-            f"Training  {solver.iterations:,} iterations of {solver.images_per_batch} images{parts}, "
-            f"learning rate {solver.learning_rate:g}, norm {self.protocol.model.norm}, {solver.precision}, "
-            f"{self.options.num_devices} device(s), seeds {', '.join(map(str, self.options.seeds))}",
+            f"Training  {self.protocol.does(stamp.counts['train'])}, {self.options.num_devices} device(s), "
+            f"seeds {', '.join(map(str, self.options.seeds))}",
         ]
         lines += [f"Departs   {line}" for line in self.departures]
         lines += [f"Note      {line}" for line in (*stamp.notes, *self.card.notes)]
@@ -116,8 +115,13 @@ def _measure(task: Task, data: Any, protocol: TransferProtocol, found: Any) -> R
     return task.measure(data, found, protocol)
 
 
-def make_plan(task: Task, options: Options) -> Plan:
+def make_plan(task: Task, options: Options, *, devices: Devices | None = None) -> Plan:
     """Read protocol, weights and data, check all three, and say what the result will count as.
+
+    Args:
+        task: What to do.
+        options: Of the command line.
+        devices: Those of another machine, which will run it; this one's if left out.
 
     Raises:
         ConfigError, WeightsError, DataError: what is wrong, before anything is written.
@@ -129,7 +133,7 @@ def make_plan(task: Task, options: Options) -> Plan:
         raise ConfigError(f"{path}: a protocol of {base.task}, not of {task.spec.name}")
     changed = task.load_protocol(path, options.overrides)
     wishes = Wishes(options.precision, options.batch_size, options.accumulate)
-    protocol = fit(changed, Devices.here(options.num_devices), wishes)
+    protocol = fit(changed, devices or Devices.here(options.num_devices), wishes)
     Store(options.results).check()
     weights, card = _load_weights(options)
     task.check_input(card.input)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,18 +22,14 @@ class Seeds(click.ParamType[tuple[int, ...]]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
         """The seeds, in order, each once."""
+        from bench.core.seeds import parse_seeds
+
         if isinstance(value, tuple):
             return value
-        seeds: list[int] = []
-        for part in str(value).split(","):
-            match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
-            if not match:
-                self.fail(f"{value!r}: expected whole numbers, as in 0 or 0,1,2 or 0-4", param, ctx)
-            first, last = int(match[1]), int(match[2] or match[1])
-            if last < first or last - first >= 1000:
-                self.fail(f"{part!r}: expected a rising range of at most 1,000 seeds", param, ctx)
-            seeds += range(first, last + 1)
-        return tuple(dict.fromkeys(seeds))
+        try:
+            return parse_seeds(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def training_options(*, results: bool) -> Callable[[F], F]:

@@ -154,6 +154,8 @@ def _problem(model: type[BaseModel], where: str, item: ErrorDetails) -> str:
 def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     current: type[BaseModel] = model
     for part in location:
+        if part.isdigit():  # a place in a list of tables
+            continue
         if part not in current.model_fields:
             return []
         annotation = current.model_fields[part].annotation

@@ -31,6 +31,8 @@ PACKAGES = (
     "fvcore",
     "lightning-fabric",
     "lightly",
+    "scikit-learn",
+    "scipy",
 )
 """The packages whose release may move a number."""
 

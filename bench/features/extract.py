@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,20 @@ from bench.core.signals import end_workers_at_exit, leave_stopping_to_the_parent
 from bench.images.source import ImageSource
 from bench.images.views import center_view
 
+Resample = Literal["bilinear", "bicubic"]
+
 
 class _Centres(Dataset[Any]):
     def __init__(
-        self, source: ImageSource, indices: npt.NDArray[np.int64], resize_px: int, crop_px: int
+        self,
+        source: ImageSource,
+        indices: npt.NDArray[np.int64],
+        resize_px: int,
+        crop_px: int,
+        resample: Resample,
     ) -> None:
         self._source, self._indices = source, indices
-        self._resize_px, self._crop_px = resize_px, crop_px
+        self._resize_px, self._crop_px, self._resample = resize_px, crop_px, resample
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -33,7 +40,8 @@ class _Centres(Dataset[Any]):
         except BenchError as error:
             # Returned: torch would wrap one that a worker raises in the text of its traceback.
             return error
-        return torch.from_numpy(center_view(image, resize_px=self._resize_px, crop_px=self._crop_px))
+        view = center_view(image, resize_px=self._resize_px, crop_px=self._crop_px, resample=self._resample)
+        return torch.from_numpy(view)
 
 
 def centre_batches(
@@ -42,6 +50,7 @@ def centre_batches(
     *,
     resize_px: int,
     crop_px: int,
+    resample: Resample = "bilinear",
     batch_size: int,
     num_workers: int,
 ) -> Iterator[Tensor]:
@@ -53,7 +62,7 @@ def centre_batches(
     end_workers_at_exit()
     num_workers = num_workers if len(indices) > batch_size else 0
     loader: DataLoader[Any] = DataLoader(
-        _Centres(source, indices, resize_px, crop_px),
+        _Centres(source, indices, resize_px, crop_px, resample),
         batch_size=batch_size,
         num_workers=num_workers,
         # As in training: spawned ones would import torch for seconds.

@@ -7,6 +7,8 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -25,7 +27,31 @@ def knn_predict(
     temperature: float,
     num_classes: int,
 ) -> Tensor:
-    """The class that the nearest training images vote for.
+    """The class that the nearest training images vote for, [images] int64; see `knn_votes`."""
+    found = [
+        votes.argmax(dim=1)
+        for votes in knn_votes(
+            features,
+            train_features,
+            train_labels,
+            neighbours=neighbours,
+            temperature=temperature,
+            num_classes=num_classes,
+        )
+    ]
+    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64, device=features.device)
+
+
+def knn_votes(
+    features: Tensor,
+    train_features: Tensor,
+    train_labels: Tensor,
+    *,
+    neighbours: int,
+    temperature: float,
+    num_classes: int,
+) -> Iterator[Tensor]:
+    """The votes of the nearest training images for each class, some images at a time.
 
     Args:
         features: [images, dim], any length; compared by the cosine.
@@ -35,8 +61,8 @@ def knn_predict(
         temperature: A vote weighs exp(cosine / temperature).
         num_classes: More than the highest label.
 
-    Returns:
-        [images] int64; the lower class where two are equal.
+    Yields:
+        [some images, classes], in the order of the images; as a share of the largest weight of the image.
 
     Raises:
         DataError: no training image.
@@ -44,16 +70,14 @@ def knn_predict(
     if len(train_features) == 0:
         raise DataError("k-NN: no training image to vote; expected at least one")
     bank = functional.normalize(train_features, dim=1).t()
-    queries, found = functional.normalize(features, dim=1), []
+    queries = functional.normalize(features, dim=1)
     for first in range(0, len(queries), _CHUNK):
         chunk = queries[first : first + _CHUNK]
         similarity, index = (chunk @ bank).topk(min(neighbours, bank.shape[1]), dim=1)
         votes = torch.zeros(len(chunk), num_classes, dtype=similarity.dtype, device=chunk.device)
         # Less the largest, so that a low temperature does not overflow; the same factor for all classes.
         weights = ((similarity - similarity[:, :1]) / temperature).exp()
-        votes.scatter_add_(1, train_labels[index], weights)
-        found.append(votes.argmax(dim=1))
-    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64, device=features.device)
+        yield votes.scatter_add_(1, train_labels[index], weights)
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:

@@ -8,6 +8,7 @@ function of their place in the run. No other source of random numbers is read or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -194,13 +195,20 @@ def make_patches(config: JigsawConfig, image: Pixels, generator: np.random.Gener
     return render_patches(config, draw_patches(config, _size(image), generator), image)
 
 
-def center_view(image: Pixels, *, resize_px: int, crop_px: int) -> Pixels:
+def center_view(
+    image: Pixels,
+    *,
+    resize_px: int,
+    crop_px: int,
+    resample: Literal["bilinear", "bicubic"] = "bilinear",
+) -> Pixels:
     """The middle of an image, for evaluation: nothing in it is random.
 
     Args:
         image: [height, width, 3], RGB.
-        resize_px: What the short side is resized to, bilinear with antialiasing; the usual one is 256.
+        resize_px: What the short side is resized to, with antialiasing; the usual one is 256.
         crop_px: Side of the square that is cut from the middle, at most `resize_px`; the usual one is 224.
+        resample: How it is resized.
 
     Returns:
         [crop_px, crop_px, 3].
@@ -219,7 +227,7 @@ def center_view(image: Pixels, *, resize_px: int, crop_px: int) -> Pixels:
             "expected a crop from 1 px up to that side"
         )
     picture = _picture(image, _size(image))
-    resized = F.resize(picture, [resize_px], InterpolationMode.BILINEAR, antialias=True)
+    resized = F.resize(picture, [resize_px], InterpolationMode(resample), antialias=True)
     return np.array(F.center_crop(resized, [crop_px, crop_px]))
 
 

@@ -1,4 +1,4 @@
-"""The 29 ways to get a wrong number without noticing, each made on purpose, each caught.
+"""The 33 ways to get a wrong number without noticing, each made on purpose, each caught.
 
 README.md shows them; the number of a row is the number of its test, here or in test_silent_masks.py.
 """
@@ -21,7 +21,7 @@ from bench.core.errors import BenchError, ConfigError, UsageError, WeightsError
 from bench.core.paths import CONFIGS
 from bench.core.protocol import digest, number_changing
 from bench.core.weights import Weights
-from tests.contracts import test_silent_masks
+from tests.contracts import test_silent_masks, test_silent_probes
 from tests.helpers.weights import make_state
 from transfer.adapters.convert import file_bytes
 from transfer.adapters.detectron2_config import detectron2_config
@@ -293,9 +293,9 @@ def test_21_prefixes_are_anchored(tmp_path: Path, state: dict[str, torch.Tensor]
 def test_the_readme_shows_each() -> None:
     root = Path(__file__).parents[2]
     rows = re.findall(r"^\| (\d+) \|", (root / "README.md").read_text(), re.MULTILINE)
-    names = [*globals(), *vars(test_silent_masks)]
+    names = [*globals(), *vars(test_silent_masks), *vars(test_silent_probes)]
     tests = [int(name[5:7]) for name in names if re.match(r"test_\d\d_", name)]
-    assert [int(row) for row in rows] == tests == list(range(1, 30))
+    assert [int(row) for row in rows] == tests == list(range(1, 34))
 
 
 def test_random_initialisation_is_asked_for_by_name(weights: Weights) -> None:

@@ -8,13 +8,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bench.core.card import InputSpec
 from bench.core.paths import CONFIGS
-from bench.core.protocol import digest
+from bench.core.protocol import digest, number_changing
 from transfer.adapters.detectron2_config import detectron2_config
 from transfer.adapters.mmseg_config import Listed, mmseg_config
 from transfer.api import TASKS, Task
 from transfer.data.segmentation import Pairs
+from transfer.engines.torchvision.features import BATCH_SIZE
+from transfer.engines.torchvision.network import Backbone, FineTuned, build_classifier
+from transfer.engines.torchvision.train import build_optimizer, rate_factor
+from transfer.protocols.classification import FeatureProtocol
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "engine_configs.json"
 
@@ -31,6 +37,8 @@ def engine_config(task: Task, protocol: Any) -> dict[str, Any]:
             weights_file="weights.pkl",
             seed=0,
         )
+    if task.spec.engine == "torchvision":
+        return classifier_config(protocol)
     listed = [Listed(Pairs(Path("images"), Path("labels"), ".jpg", ".png"), Path("list.txt"))]
     return mmseg_config(
         protocol,
@@ -42,6 +50,23 @@ def engine_config(task: Task, protocol: Any) -> dict[str, Any]:
         weights_file="weights.pth",
         seed=0,
     )
+
+
+def classifier_config(protocol: Any) -> dict[str, Any]:
+    """There is no config of an engine: rates and groups, as they are made of the protocol for 100 images."""
+    if isinstance(protocol, FeatureProtocol):
+        return {"batch": BATCH_SIZE, **number_changing(protocol)}
+    solver = protocol.solver
+    backbone = Backbone(nn.Identity(), InputSpec(), channels_last=False)
+    head = build_classifier(3, protocol.model.classifier_init, seed=0)
+    alone = protocol.model.trained == "classifier"
+    optimizer = build_optimizer(solver, head if alone else FineTuned(backbone, head))
+    groups = [
+        {key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups
+    ]
+    rates = [rate_factor(solver, epoch / 4) for epoch in range(4 * solver.epochs)]
+    start = head.weight.detach().double().abs().mean().item()
+    return {"batch": BATCH_SIZE, "groups": groups, "rates": rates, "start": round(start, 6)}
 
 
 def now() -> dict[str, Any]:

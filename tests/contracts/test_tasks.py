@@ -90,7 +90,14 @@ def test_the_default_protocol_is_there_in_both_sizes(name: str) -> None:
         assert (protocol.slug, protocol.task) == (task.spec.default_protocol, name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+NOBODY_PUBLISHED = {
+    "finetune-cls": "the recipe is ours",
+    "logreg": "published as a mean over a dozen sets, of which the file has no rows",
+    "low-shot": "published rows are of as many recipes as papers, and stand under a slug of their own",
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(NOBODY_PUBLISHED)))
 def test_the_default_protocol_and_the_main_metric_are_those_of_published_rows(name: str) -> None:
     """A run's boxes and masks stand in two tasks of the file."""
     spec = TASKS.get(name).spec
@@ -196,7 +203,7 @@ def test_every_field_that_counts_moves_the_identity_and_no_other(name: str) -> N
         return identity(fields, task="t", task_version=1, data_fingerprint="f", split_counts={})
 
     places = dict(leaves(protocol))
-    assert sum(places.values()) >= 10
+    assert sum(places.values()) >= 9
     moving = [of(mutated(protocol, place)) for place, counts in places.items() if counts]
     assert len({of(protocol), *moving}) == len(moving) + 1
     resting = {of(mutated(protocol, place)) for place, counts in places.items() if not counts}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import DiskError, UsageError
-from bench.core.lock import hold
+from bench.core.lock import hold, holder
 
 CODE = """
 import sys, time
@@ -93,3 +96,32 @@ def test_no_handle_is_left(tmp_path: Path) -> None:
         with hold(tmp_path), pytest.raises(UsageError), hold(tmp_path):
             pass
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_holder_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    assert holder(tmp_path / "run") is None
+    assert not (tmp_path / "run").exists()
+    with other_process(tmp_path / "run") as process:
+        assert holder(tmp_path / "run") == f"process {process.pid} on {socket.gethostname()}"
+        process.communicate()
+    assert holder(tmp_path / "run") is None
+
+
+def test_who_asks_for_the_holder_keeps_nobody_out(tmp_path: Path) -> None:
+    """Its shared lock lasts an instant; a process that begins then tries again."""
+    with hold(tmp_path):
+        pass
+    asking = os.open(tmp_path / ".lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    threading.Timer(0.07, os.close, [asking]).start()
+    with hold(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(DiskError, match="no locks"), hold(tmp_path):
+        pass

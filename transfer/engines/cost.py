@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.core import checkpoint
 from bench.core.weights import Weights
-from transfer.protocols.transfer import TransferSolver
+from transfer.protocols.transfer import SgdSolver
 
 BYTES_A_PARAMETER = 12
 """Weights, gradients and momentum, fp32 each."""
@@ -25,7 +25,7 @@ _TURNS = 2
 """The first is slow: a GPU chooses its kernels, a CPU takes its memory."""
 
 
-def possible_parts(solver: TransferSolver, on_device: int) -> list[int]:
+def possible_parts(solver: SgdSolver, on_device: int) -> list[int]:
     """In how many parts a device's share of a batch could be taken; batch norm needs two images a part."""
     return [
         parts

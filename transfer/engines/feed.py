@@ -78,7 +78,7 @@ class Views(Dataset[Sample | DataError]):
 
 
 def feed(
-    views: Views,
+    views: Dataset[Sample | DataError],
     source: Iterator[tuple[int, list[int]]],
     *,
     rank: int,

@@ -55,17 +55,28 @@ def reference(weights: Weights, dilated: Dilated = NOT_DILATED) -> Reference:
 
 def source_network(weights: Weights, dilated: Dilated = NOT_DILATED) -> nn.Module:
     """The ResNet-50 of torchvision with these weights, strictly loaded, in eval mode, on the CPU."""
+    network = empty_network(weights.card.input, dilated)
+    state = {name: torch.from_numpy(array.copy()) for name, array in weights.tensors.items()}
+    counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
+    network.load_state_dict({**state, **counters}, strict=True)
+    return network.eval()
+
+
+def empty_network(spec: InputSpec, dilated: Dilated = NOT_DILATED) -> nn.Module:
+    """Torchvision's ResNet-50 up to its pooled features, as torchvision initialises it.
+
+    Args:
+        spec: Says where the strides are and how it pads.
+        dilated: Which of the stages 3, 4 and 5 have a dilation for their stride.
+    """
     from torchvision.models import resnet50
 
     network: nn.Module = resnet50(weights=None, replace_stride_with_dilation=list(dilated))
     network.fc = nn.Identity()
-    state = {name: torch.from_numpy(array.copy()) for name, array in weights.tensors.items()}
-    counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
-    network.load_state_dict({**state, **counters}, strict=True)
-    _place_stride(network, weights.card.input)
-    if weights.card.input.padding == "tf_same":
+    _place_stride(network, spec)
+    if spec.padding == "tf_same":
         _pad_as_tensorflow(network)
-    return network.eval()
+    return network
 
 
 def _place_stride(network: nn.Module, spec: InputSpec) -> None:

@@ -32,7 +32,7 @@ def train(training: Training, loader: Iterator[list[Any]], state: Progress, stop
     fabric = training.fabric
     training.step_model.train()
     begun, before = time.monotonic(), state.seconds
-    title = f"Fine-tuning, seed {training.seed}"
+    title = f"Training, seed {training.seed}"
     with progress(title, training.iterations, start=state.iteration) as bar:
         while state.iteration < training.iterations:
             batch = next(loader)

@@ -25,6 +25,7 @@ from transfer.api import Job, Output
 from transfer.engines.train import train
 from transfer.engines.training import Progress, Training, load
 from transfer.metrics.result import Result
+from transfer.protocols.transfer import SgdSolver, TrainedProtocol
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -37,6 +38,7 @@ class Parts:
         model: On its device, the weights in it and proven.
         optimizer, scheduler: Of all its parameters.
         verified: What was proven, for the record.
+        iterations: Updates of the whole training.
         batches: This process's share of each batch from an iteration on, without end.
         losses: Of the model as Fabric has it and one part of a batch, each by its name.
         image_names: Of a batch, for a message.
@@ -48,6 +50,7 @@ class Parts:
     optimizer: torch.optim.Optimizer
     scheduler: Any
     verified: dict[str, Any]
+    iterations: int
     batches: Callable[[int], Iterator[list[Any]]]
     losses: Callable[[Any, list[Any]], dict[str, Tensor]]
     image_names: Callable[[list[Any]], list[str]]
@@ -69,12 +72,17 @@ def run_trial(job: Job, build: Build) -> Output:
         EngineError: the device has too little memory.
         BenchError: of the room where something went wrong.
     """
+    return in_processes(job, partial(_run, build=build))
+
+
+def in_processes(job: Job, run: Callable[[Fabric, Job], Output]) -> Output:
+    """Run a job in as many processes as it says; what the first one brings back. Raises as `run_trial`."""
     quiet_fabric()
     fabric = _fabric(job, num_devices=job.num_devices)
     if job.num_devices > 1:
-        return launch(fabric, partial(_run, build=build), job)
+        return launch(fabric, run, job)
     try:
-        return _run(fabric, job, build=build)
+        return run(fabric, job)
     except torch.OutOfMemoryError as error:
         raise out_of_memory(str(error)) from error
 
@@ -110,8 +118,14 @@ def _fabric(job: Job, *, num_devices: int) -> Fabric:
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=num_devices,
         strategy=_spawning() if num_devices > 1 else "auto",
-        precision=_PRECISIONS[job.protocol.solver.precision],  # type: ignore[arg-type]
+        precision=_PRECISIONS[job.protocol.precision],  # type: ignore[arg-type]
     )
+
+
+def _solver(job: Job) -> SgdSolver:
+    if not isinstance(job.protocol, TrainedProtocol):
+        raise TypeError(f"{job.protocol.slug} does not train")
+    return job.protocol.solver
 
 
 def _run(fabric: Fabric, job: Job, *, build: Build) -> Output:
@@ -130,8 +144,8 @@ def _run(fabric: Fabric, job: Job, *, build: Build) -> Output:
         identity=job.identity,
         weights_key=job.card.key,
         seed=job.seed,
-        iterations=job.protocol.solver.iterations,
-        accumulation_steps=job.protocol.solver.accumulation_steps,
+        iterations=parts.iterations,
+        accumulation_steps=_solver(job).accumulation_steps,
         checkpoint_iterations=job.protocol.run.checkpoint_iterations,
         log_iterations=job.protocol.run.log_iterations,
     )

@@ -16,8 +16,8 @@ from transfer.protocols.transfer import (
     Count,
     Fraction,
     Pixels,
+    TrainedProtocol,
     TransferModel,
-    TransferProtocol,
     TransferSolver,
     rising,
 )
@@ -120,7 +120,7 @@ class Solver(TransferSolver):
         }
 
 
-class DetectionProtocol(TransferProtocol):
+class DetectionProtocol(TrainedProtocol):
     """One file of a detection task; each task has a kind of its own."""
 
     model: Model

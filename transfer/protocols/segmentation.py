@@ -17,8 +17,8 @@ from transfer.protocols.transfer import (
     ExpectedData,
     Fraction,
     Pixels,
+    TrainedProtocol,
     TransferModel,
-    TransferProtocol,
     TransferSolver,
     rising,
 )
@@ -205,7 +205,7 @@ class LabelMetric(Section):
     miou_rule: Literal["classes_in_truth", "classes_in_union"]
 
 
-class SegmentationProtocol(TransferProtocol):
+class SegmentationProtocol(TrainedProtocol):
     """What a file of the task semseg says."""
 
     task: Literal["semseg"]

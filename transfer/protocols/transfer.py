@@ -16,7 +16,8 @@ from bench.core.protocol import not_in_identity
 Pixels = Annotated[int, Field(ge=16, le=4096)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Rate = Annotated[float, Field(gt=0.0, le=100.0)]
+Precision = Literal["fp32", "bf16", "fp16"]
+Rate = Annotated[float, Field(gt=0.0, le=1000.0)]
 
 
 class ExpectedData(Section):
@@ -47,30 +48,47 @@ class TransferModel(Section):
     norm: Literal["SyncBN", "naiveSyncBN", "BN", "FrozenBN"]
 
 
-class TransferSolver(Section):
-    """SGD with momentum.
+class SgdSolver(Section):
+    """SGD with momentum, of a length that each kind of protocol says in its own way.
 
     `images_per_batch` are those of one update, over all devices. With `accumulation_steps` above 1 a device
     takes its share in so many equal parts and adds up their gradients: less memory, the same mean gradient,
     but batch norm sees a part at a time.
     """
 
-    iterations: Count
-    images_per_batch: Annotated[int, Field(ge=1, le=4096)]
+    images_per_batch: Annotated[int, Field(ge=1, le=8192)]
     accumulation_steps: Annotated[int, Field(ge=1, le=4096)]
     learning_rate: Rate
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Precision
+
+    def num_iterations(self, num_train: int) -> int:
+        """Updates of a whole training on so many images."""
+        raise NotImplementedError
 
     def schedule_for(self, images_per_batch: int) -> dict[str, Any]:
-        """What changes for another batch: the rate in proportion to it, all iterations against it."""
-        ratio = images_per_batch / self.images_per_batch
+        """What changes for another batch: the rate in proportion to it; what counts in images stays."""
         return {
             "images_per_batch": images_per_batch,
             "learning_rate": self.learning_rate * images_per_batch / self.images_per_batch,
-            "iterations": round(self.iterations / ratio),
         }
+
+
+class TransferSolver(SgdSolver):
+    """A training of so many `iterations`, whatever the number of images."""
+
+    iterations: Count
+
+    def num_iterations(self, num_train: int) -> int:
+        """As the protocol says."""
+        return self.iterations
+
+    def schedule_for(self, images_per_batch: int) -> dict[str, Any]:
+        """The rate in proportion to the batch, all iterations against it."""
+        ratio = images_per_batch / self.images_per_batch
+        changes = super().schedule_for(images_per_batch)
+        return {**changes, "iterations": round(self.iterations / ratio)}
 
 
 def rising(steps: Sequence[int], iterations: int) -> None:
@@ -101,6 +119,34 @@ class TransferProtocol(Section):
     title: str = not_in_identity("")
     source: str = not_in_identity("")
     data: ExpectedData = not_in_identity(...)
-    model: TransferModel
-    solver: TransferSolver
     run: Run = not_in_identity(Run())
+
+    @property
+    def precision(self) -> Precision:
+        """Of the network's activations."""
+        raise NotImplementedError
+
+    def does(self, num_train: int) -> str:
+        """What will be done with so many training images, in a line for a person."""
+        raise NotImplementedError
+
+
+class TrainedProtocol(TransferProtocol):
+    """One that trains by gradient descent."""
+
+    model: TransferModel
+    solver: SgdSolver
+
+    @property
+    def precision(self) -> Precision:
+        """Of training; tests are in fp32."""
+        return self.solver.precision
+
+    def does(self, num_train: int) -> str:
+        """Length, batch, rate, norm and precision."""
+        solver = self.solver
+        parts = f" in {solver.accumulation_steps} parts" if solver.accumulation_steps > 1 else ""
+        return (
+            f"{solver.num_iterations(num_train):,} iterations of {solver.images_per_batch} images{parts}, "
+            f"learning rate {solver.learning_rate:g}, norm {self.model.norm}, {solver.precision}"
+        )

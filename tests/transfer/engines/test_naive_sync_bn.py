@@ -29,7 +29,7 @@ def one_step(norm: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def work(rank: int, port: int, folder: str) -> None:
-    from transfer.engines.mmseg.naive_sync_bn import NaiveSyncBatchNorm2d
+    from transfer.engines.naive_sync_bn import NaiveSyncBatchNorm2d
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -57,7 +57,7 @@ def test_two_halves_are_normalised_as_the_whole(tmp_path: Path) -> None:
 
 
 def test_alone_it_is_batch_norm() -> None:
-    from transfer.engines.mmseg.naive_sync_bn import NaiveSyncBatchNorm2d
+    from transfer.engines.naive_sync_bn import NaiveSyncBatchNorm2d
 
     naive, plain = NaiveSyncBatchNorm2d(3), nn.BatchNorm2d(3)
     assert torch.equal(naive(batch()), plain(batch()))

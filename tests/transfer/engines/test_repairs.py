@@ -48,3 +48,14 @@ def test_the_stand_in_refuses_to_be_used() -> None:
         pytest.skip("this Detectron2 is complete")
     with pytest.raises(EngineError, match="compiled extension"):
         package._C.nms_rotated()
+
+
+def test_detectron2_can_report_on_its_environment() -> None:
+    """Its `default_setup`, and so its own training tool, begins with that."""
+    out = in_new_process(
+        "from transfer.engines.detectron2.repairs import load_detectron2\n"
+        "load_detectron2()\n"
+        "from detectron2.utils.collect_env import collect_env_info\n"
+        "print('not compiled' in collect_env_info())\n"
+    )
+    assert out.split() == ["True"]

@@ -88,6 +88,7 @@ def _build(fabric: Fabric, job: Job) -> Parts:
         optimizer=optimizer,
         scheduler=build_lr_scheduler(cfg, optimizer),
         verified=verified,
+        iterations=solver.iterations,
         batches=batches,
         losses=_losses,
         image_names=lambda batch: [str(entry["image_id"]) for entry in batch],

@@ -42,11 +42,14 @@ _MODULES = (
 
 
 class _MissingExtension(types.ModuleType):
-    """Stands where the compiled extension would be."""
+    """Stands where the compiled extension would be; Detectron2's report on its environment asks it by whom
+    and for what it was compiled."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in ("get_compiler_version", "get_cuda_version"):
+            return lambda: "not compiled"
         raise EngineError(
             f"detectron2._C.{name}: this Detectron2 has no compiled extension. Nothing here needs it; "
             "rotated boxes and deformable convolution need a Detectron2 built from its repository."

@@ -87,6 +87,7 @@ def _build(fabric: Fabric, job: Job) -> Parts:
         optimizer=sgd,
         scheduler=PARAM_SCHEDULERS.build({**schedule(solver), "optimizer": sgd}),
         verified=verified,
+        iterations=solver.iterations,
         batches=batches,
         losses=losses_of(model),
         image_names=lambda batch: [Path(sample["data_samples"].img_path).stem for sample in batch],
@@ -143,6 +144,6 @@ def _write_stock_files(job: Job) -> None:
         for _, path, members in _lists(job, role, images):
             atomic.write_text(path, "".join(f"{image.image_id}\n" for image in members))
     # Stock MMSegmentation has no norm of ours for processes on CPUs.
-    norm = "SyncBN" if job.protocol.model.norm == "naiveSyncBN" else None
+    norm = "SyncBN" if segmentation_protocol(job).model.norm == "naiveSyncBN" else None
     config = _config(job, weights_file=weights_file, norm=norm, num_devices=job.num_devices)
     atomic.write_text(job.run_dir / CONFIG_FILE, config_file(config, job.num_devices))
