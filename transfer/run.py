@@ -135,7 +135,9 @@ def make_plan(task: Task, options: Options, *, devices: Devices | None = None) -
     wishes = Wishes(options.precision, options.batch_size, options.accumulate)
     protocol = fit(changed, devices or Devices.here(options.num_devices), wishes)
     Store(options.results).check()
-    weights, card = _load_weights(options)
+    weights, card = load_weights(
+        options.checkpoint, name=options.name, encoder=options.encoder, input_spec=options.input_spec
+    )
     task.check_input(card.input)
     data = task.load_data(options.data, protocol)
     stamp = task.stamp_data(data)
@@ -287,18 +289,23 @@ def _record(plan: Plan, seed: int, output: Output, watch: provenance.Stopwatch) 
     )
 
 
-def _load_weights(options: Options) -> tuple[Weights | None, Card]:
-    spec = load_config(InputSpec, options.input_spec) if options.input_spec else None
-    if options.checkpoint == RANDOM:
-        if options.name or options.encoder:
+def load_weights(
+    checkpoint: str, *, name: str | None = None, encoder: str | None = None, input_spec: Path | None = None
+) -> tuple[Weights | None, Card]:
+    """Weights and their card, as the options of the same names say; no weights for `random`.
+
+    Raises:
+        BenchError: the file cannot be used, or an option does not go with it.
+    """
+    spec = load_config(InputSpec, input_spec) if input_spec else None
+    if checkpoint == RANDOM:
+        if name or encoder:
             raise UsageError("--name and --encoder do not go with --checkpoint random")
         card = random_card()
         return None, card.model_copy(update={"input": spec}) if spec else card
-    if options.name:
-        safe_name(options.name, "--name", error=UsageError)
-    weights = load_backbone(
-        Path(options.checkpoint), name=options.name, encoder=options.encoder, input_spec=spec
-    )
+    if name:
+        safe_name(name, "--name", error=UsageError)
+    weights = load_backbone(Path(checkpoint), name=name, encoder=encoder, input_spec=spec)
     if weights.card.name == RANDOM_NAME:
-        raise UsageError(f"{options.checkpoint}: {RANDOM_NAME} means no weights; give another --name")
+        raise UsageError(f"{checkpoint}: {RANDOM_NAME} means no weights; give another --name")
     return weights, weights.card

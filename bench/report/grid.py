@@ -123,8 +123,8 @@ def _title(leaderboard: Leaderboard, escape: Escape) -> str:
 def _facts(leaderboard: Leaderboard, escape: Escape) -> list[str]:
     counts = ", ".join(f"{escape(split)} {count:,}" for split, count in leaderboard.data_counts.items())
     facts = [
-        f"data: {escape(leaderboard.data)}, images: {counts or 'not counted'}; {leaderboard.num_classes} classes; "
-        f"fingerprint {leaderboard.data_fingerprint[:8]}"
+        f"data: {escape(leaderboard.data)}, images: {counts or 'not counted'}; "
+        f"{leaderboard.num_classes} classes; fingerprint {leaderboard.data_fingerprint[:8]}"
     ]
     rule = f"; {escape(leaderboard.metric_rule)}" if leaderboard.metric_rule else ""
     facts.append(f"identity: {leaderboard.identity[:12]}; engine: {escape(leaderboard.engine)}{rule}")

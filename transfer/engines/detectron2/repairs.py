@@ -42,8 +42,10 @@ _MODULES = (
 
 
 class _MissingExtension(types.ModuleType):
-    """Stands where the compiled extension would be; Detectron2's report on its environment asks it by whom
-    and for what it was compiled."""
+    """Stands where the compiled extension would be.
+
+    Detectron2's report on its environment asks it by what it was compiled.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
