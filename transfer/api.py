@@ -52,7 +52,7 @@ class TaskSpec:
     """What a task is.
 
     `version` rises whenever its numbers would move for equal weights, protocol and data. `remark` is for its
-    help.
+    help; `unpublished` says why no published row is of the default protocol, where there is none.
     """
 
     name: str
@@ -65,6 +65,7 @@ class TaskSpec:
     default_protocol: str
     source: str
     remark: str = ""
+    unpublished: str = ""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class FineTuning(ClassificationTask):
         main_metric="top1",
         default_protocol="finetune-cls-50ep",
         source="ours, after linusericsson/ssl-transfer finetune.py",
+        unpublished="the recipe is ours",
     )
 
 

@@ -37,6 +37,7 @@ class LowShot(ClassificationTask):
             "The list, 1percent.txt or 10percent.txt of google-research/simclr, lies in DATA, or anywhere: "
             "--set data.train_list=FILE. --set \"data.train_list=''\" draws a share of each class (marked)."
         ),
+        unpublished="the rows of in1k-semi-ft are of as many recipes as papers",
     )
 
 
