@@ -159,8 +159,8 @@ def make_plan(options: Options) -> Plan:
     if options.precision:
         values = (*values, f"loop.precision='{options.precision}'")
     config = load_config(type(base), path, values)
-    slow = config.loop.precision == "bf16" and accelerator() == "cpu" and not has_bf16()
-    if slow and options.precision is None:
+    slow = base.loop.precision == "bf16" and accelerator() == "cpu" and not has_bf16()
+    if slow and config.loop.precision == "bf16" and options.precision is None:
         # Said as a departure. Asked for by --precision, bf16 is computed all the same.
         loop = config.loop.model_copy(update={"precision": "fp32"})
         config = config.model_copy(update={"loop": loop})

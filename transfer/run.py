@@ -132,7 +132,9 @@ def make_plan(task: Task, options: Options, *, devices: Devices | None = None) -
     if base.task != task.spec.name:
         raise ConfigError(f"{path}: a protocol of {base.task}, not of {task.spec.name}")
     changed = task.load_protocol(path, options.overrides)
-    wishes = Wishes(options.precision, options.batch_size, options.accumulate)
+    # What --set makes of it is a wish as well: no stand-in undoes it.
+    precision = changed.precision if changed.precision != base.precision else None
+    wishes = Wishes(options.precision or precision, options.batch_size, options.accumulate)
     protocol = fit(changed, devices or Devices.here(options.num_devices), wishes)
     Store(options.results).check()
     weights, card = load_weights(
@@ -243,6 +245,9 @@ def _trial(plan: Plan, seed: int, store: Store, engine: Engine | None) -> Record
     watch = provenance.Stopwatch()
     job = plan.job(seed)
     with lock.hold(job.run_dir):
+        if (found := _recorded(plan, seed, store)) is not None:
+            say(f"Seed {seed}: recorded meanwhile, by another process")
+            return found
         output = (engine or load_engine(plan.task.spec.engine).run_job)(job)
         record = _record(plan, seed, output, watch)
         path = store.add(record, output.predictions)

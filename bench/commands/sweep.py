@@ -122,7 +122,7 @@ def _devices_of(sweep: SweepFile, launcher: str, column: Column) -> Devices | No
     if launcher == "local":
         return None
     count = column.num_devices
-    # A node of CPUs that differ from this one's in bf16 refuses its cells: their records would be others.
+    # As the nodes' CPUs are not seen from here, this one's stand for them.
     return Devices(count, count if sweep.slurm.devices == "gpu" else 0, has_bf16())
 
 

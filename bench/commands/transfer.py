@@ -70,6 +70,7 @@ def _task_command(name: str) -> click.Command:
     def run(**values: Any) -> None:
         run_task(task, **values)
 
+    parts = " --accumulate 2" if _trains(task) else ""
     metrics = ", ".join(f"{metric.name} ({metric.meaning})" for metric in spec.metrics)
     examples = "\n".join(
         [
@@ -77,12 +78,22 @@ def _task_command(name: str) -> click.Command:
             "Examples:",
             f"  bench transfer {name} --checkpoint random --smoke --dry-run",
             f"  bench transfer {name} --checkpoint moco_v2.pth.tar --data DIR --seeds 0-4 --devices 8",
-            f"  bench transfer {name} --checkpoint net.pth --data DIR --accumulate 2 --precision bf16",
+            f"  bench transfer {name} --checkpoint net.pth --data DIR{parts} --precision bf16",
         ]
     )
     remark = f"{spec.remark}\n\n" if spec.remark else ""
     text = f"{spec.summary}\n\nMetrics: {metrics}.\n\n{remark}{examples}"
     return click.Command(name, callback=run, params=_params(run), help=text, short_help=spec.summary)
+
+
+def _trains(task: Task) -> bool:
+    """Whether there is a batch, which can be taken in parts."""
+    from bench.core.config import find_config
+    from bench.core.paths import CONFIGS
+    from transfer.protocols.transfer import TrainedProtocol
+
+    path = find_config(CONFIGS / "transfer", task.spec.default_protocol)
+    return isinstance(task.load_protocol(path, ()), TrainedProtocol)
 
 
 def _params(function: Any) -> list[click.Parameter]:

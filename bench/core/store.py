@@ -16,6 +16,9 @@ from bench.core.paths import safe_name
 from bench.core.records import Record, parse_record, sealed
 from bench.core.safe_json import read_json
 
+CLAIMS = ".claims"
+"""A folder in the store that holds no records: who is at work on one, see `bench.sweep.claims`."""
+
 MAX_RECORD_BYTES = 64 * 1024**2
 """Far above any record of ours; a larger file is refused before it is read."""
 

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from bench.core.errors import DataError
 
-_CHUNK = 1024
+CHUNK = 1024
+"""Images at a time."""
 
 
 def knn_predict(
@@ -71,8 +72,8 @@ def knn_votes(
         raise DataError("k-NN: no training image to vote; expected at least one")
     bank = functional.normalize(train_features, dim=1).t()
     queries = functional.normalize(features, dim=1)
-    for first in range(0, len(queries), _CHUNK):
-        chunk = queries[first : first + _CHUNK]
+    for first in range(0, len(queries), CHUNK):
+        chunk = queries[first : first + CHUNK]
         similarity, index = (chunk @ bank).topk(min(neighbours, bank.shape[1]), dim=1)
         votes = torch.zeros(len(chunk), num_classes, dtype=similarity.dtype, device=chunk.device)
         # Less the largest, so that a low temperature does not overflow; the same factor for all classes.

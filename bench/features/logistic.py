@@ -5,7 +5,8 @@ Source:
     from 1e-6 to 1e5, chosen on validation images, then fitted to all. linusericsson/ssl-transfer `linear.py`
     does it with scikit-learn, whose fit this is: `lbfgs`, an l2 penalty of 1 / C, each fit begun at the one
     before.
-    Differs: equal scores on the held-out images take the stronger weight decay; there, the weaker one.
+    Differs: equal scores on the held-out images take the stronger weight decay; there, the weaker one. Of two
+    classes scikit-learn now fits one column of weights; `linear.py` asked an older one for two.
 """
 
 from __future__ import annotations

@@ -80,6 +80,14 @@ class ImageSource(ABC):
         """The file, or the shard and member, of one image, for messages. Raises IndexError."""
 
     @abstractmethod
+    def times(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """When each of these images, or the shard it is in, was last changed: nanoseconds since 1970.
+
+        Raises:
+            DataError: one is not there any more.
+        """
+
+    @abstractmethod
     def data(self, index: int) -> bytes:
         """The bytes of one image's file.
 
@@ -115,6 +123,15 @@ class _Files(ImageSource):
     def where(self, index: int) -> str:
         return str(self._folder / self._listing.names[index])
 
+    def times(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        found = []
+        for index in indices.tolist():
+            try:
+                found.append(os.stat(self._folder / self._listing.names[index]).st_mtime_ns)
+            except OSError as error:
+                raise DataError(f"{self.where(index)}: cannot be read: {error.strerror}") from None
+        return np.array(found, np.int64)
+
     def data(self, index: int) -> bytes:
         path = inside(self._folder, self._listing.names[index])
         return self._held(read_bounded(path, MAX_BYTES), index)
@@ -141,6 +158,10 @@ class _Shards(ImageSource):
     def where(self, index: int) -> str:
         name = self._listing.names[index]
         return f"{self._folder / self._stamp[self._shards[index]].name}: {name}"
+
+    def times(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        times = np.array([part.mtime_ns for part in self._stamp], np.int64)
+        return times[np.asarray(self._shards)[indices]]
 
     def data(self, index: int) -> bytes:
         where, part = self.where(index), self._stamp[self._shards[index]]

@@ -13,7 +13,7 @@ from bench.core.atomic import TEMP_PREFIX
 from bench.core.errors import StoreError
 from bench.core.protocol import identity
 from bench.core.records import Record
-from bench.core.store import Store
+from bench.core.store import CLAIMS, Store
 from bench.results.kept import check_kept, kept_of
 
 _BESIDE = re.compile(r"(?P<id>[0-9a-f]{16})-[0-9a-f]{16}\.[A-Za-z0-9._-]+")
@@ -136,7 +136,8 @@ def _other_files(root: Path) -> Iterator[Path]:
     """Every file that is not named as a record, and every temporary folder as one."""
     for folder, subfolders, names in os.walk(root):
         temporary = [name for name in subfolders if name.startswith(TEMP_PREFIX)]
-        subfolders[:] = sorted(set(subfolders) - set(temporary))
+        claims = [CLAIMS] if Path(folder) == root else []
+        subfolders[:] = sorted(set(subfolders) - set(temporary) - set(claims))
         yield from (Path(folder, name) for name in sorted(temporary))
         yield from (Path(folder, name) for name in sorted(names) if not name.endswith(".json"))
 

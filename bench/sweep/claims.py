@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.core import lock
+from bench.core.store import CLAIMS
 
 _PAUSE_SECONDS = 5.0
 
 
 def _folder(results: Path, id_: str) -> Path:
-    return results / ".claims" / id_
+    return results / CLAIMS / id_
 
 
 @contextmanager

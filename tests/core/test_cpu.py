@@ -31,6 +31,24 @@ def test_a_transfer_takes_fp32_unless_it_is_asked(task: str) -> None:
     assert fit(protocol, new).precision == fit(protocol, gpu).precision == "bf16"
 
 
+@pytest.mark.parametrize(("override", "expected"), [((), "fp32"), (("solver.precision='bf16'",), "bf16")])
+def test_what_is_set_is_not_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: tuple[str, ...], expected: str
+) -> None:
+    """Set by hand where the file says fp32, bf16 is a wish, and the record is custom."""
+    from tests.helpers.known_network import colour_set
+    from transfer import run
+
+    monkeypatch.setattr(run.Devices, "here", lambda count: Devices(count, 0, has_bf16=False))
+    asked = run.Options(
+        "random", colour_set(tmp_path / "set"), "in1k-linear-100ep", tmp_path / "runs",
+        tmp_path / "results", (0,), overrides=override,
+    )  # fmt: skip
+    plan = run.make_plan(TASKS.get("linear-probe"), asked)
+    assert plan.protocol.precision == expected
+    assert any("solver.precision" in line for line in plan.departures) is bool(override)
+
+
 @pytest.mark.parametrize("asked", [None, "bf16"])
 def test_pretraining_takes_fp32_unless_it_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None

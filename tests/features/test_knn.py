@@ -96,7 +96,7 @@ def test_a_low_temperature_does_not_overflow() -> None:
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     features, bank, labels = random_features(23, 0), random_features(30, 1), random_labels(30, 4)
     whole = knn_predict(features, bank, labels, neighbours=5, temperature=0.07, num_classes=4)
-    monkeypatch.setattr(knn, "_CHUNK", 5)
+    monkeypatch.setattr(knn, "CHUNK", 5)
     parts = knn_predict(features, bank, labels, neighbours=5, temperature=0.07, num_classes=4)
     assert len(whole) == 23 and torch.equal(whole, parts)
 

@@ -20,6 +20,7 @@ from bench.core.records import sealed
 from bench.core.store import Attachment, Store
 from bench.results.kept import check_kept, kept_of
 from bench.results.verify import Verdict, verify
+from bench.sweep.claims import claim
 from tests.helpers.records import make_record
 from tests.helpers.stores import SUFFIX, fill, honest, make_file, make_kept
 from transfer.metrics.kept import SUFFIX as REAL_SUFFIX
@@ -160,6 +161,14 @@ def test_other_weights_are_no_twin(store: Store) -> None:
     store.add(record.model_copy(update={"weights": record.weights}), attachment)
     store.add(*make_kept("resnet50.other"))
     assert verify(store).problems == []
+
+
+def test_the_claims_of_sweeps_belong_to_a_store(store: Store) -> None:
+    """They are there while cells run, and after."""
+    with claim(store.root, "0123456789abcdef"):
+        assert verify(store).problems == []
+    found = verify(store)
+    assert (found.problems, found.leftovers) == ([], [])
 
 
 def test_leftovers_are_named_and_are_no_problem(store: Store) -> None:

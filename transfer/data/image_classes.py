@@ -21,7 +21,7 @@ from transfer.data.image_list import read_image_list
 from transfer.protocols.classification import ExpectedImages, ExpectedSubset
 
 TEST_SPLITS = ("val", "test")
-"""Names of the folder that is tested on; the first that is there."""
+"""Names of the folder that is tested on, where the protocol's own is not there; the first that is."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -102,9 +102,10 @@ def read_classification(root: Path, expected: ExpectedImages) -> ClassificationD
             does not fit the images.
     """
     train = _open(root, root / "train")
-    there = [name for name in TEST_SPLITS if (root / name).exists()]
+    names = dict.fromkeys((expected.test, *TEST_SPLITS))
+    there = [name for name in names if (root / name).exists()]
     if not there:
-        raise DataError(f"{root}: has no folder val or test to be tested on")
+        raise DataError(f"{root}: has no folder {' or '.join(names)} to be tested on")
     test = _open(root, root / there[0])
     if test.classes != train.classes:
         only = sorted(set(test.classes or ()) ^ set(train.classes or ()))
@@ -137,9 +138,14 @@ def classification_departures(data: ClassificationDataset, expected: ExpectedIma
 
     The pixels of the published set are not known here: the fingerprint alone shows other files.
     """
-    if not _is_named_like(data.train, expected) or data.test_split != expected.test:
-        what = f"{len(data.classes):,} classes of its own, splits train, {data.test_split}"
-        return (f"{data.name}, {what} (protocol: {expected.name})",)
+    packed = [
+        f"{source.root.name}: {source.pack.text()}" for source in (data.train, data.test) if source.pack
+    ]
+    if not _is_named_like(data.train, expected):
+        what = f"{len(data.classes):,} classes of its own"
+        return (f"{data.name}, {what} (protocol: {expected.name})", *packed)
+    if data.test_split != expected.test:
+        return (f"tested on {data.test_split} (protocol: {expected.test})", *packed)
     counts = {"train": len(data.train), expected.test: len(data.test)}
     lines = [
         f"{split}: {counts[split]:,} images (protocol: {number:,})"
@@ -148,7 +154,7 @@ def classification_departures(data: ClassificationDataset, expected: ExpectedIma
     ]
     if isinstance(expected, ExpectedSubset) and data.list_sha256 != expected.train_list_sha256:
         lines.append(f"{data.subset} (protocol: the list of sha256 {expected.train_list_sha256[:12]})")
-    return tuple(lines)
+    return (*lines, *packed)
 
 
 def _open(root: Path, path: Path) -> ImageSource:

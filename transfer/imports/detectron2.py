@@ -97,11 +97,12 @@ def read_output(folder: Path) -> Found:
     if len(test) != 1:
         raise ConfigError(f"{where}: DATASETS.TEST has {len(test)} sets; expected one, whose result is read")
     seed = at(config, "SEED", where, int)
+    last = at(config, "SOLVER.MAX_ITER", where, int)
     return Found(
         kind=KIND,
         engine="detectron2",
-        evaluations=tuple(_evaluations(folder, files)),
-        last_iteration=at(config, "SOLVER.MAX_ITER", where, int),
+        evaluations=tuple(_evaluations(folder, files, last)),
+        last_iteration=last,
         config=fields,
         facts=_facts(config, where) | {"num_devices": num_devices},
         input=spec,
@@ -118,12 +119,18 @@ def read_output(folder: Path) -> Found:
     )
 
 
-def _evaluations(folder: Path, files: Files) -> list[Evaluation]:
+def _evaluations(folder: Path, files: Files, last: int) -> list[Evaluation]:
     path = folder / LOG
     if not path.is_file():
         raise DataError(f"{path}: is missing; Detectron2 writes results there when its training ends")
-    found = []
+    found: list[Evaluation] = []
     for place, values in log_lines(files.text(path, MAX_LOG_BYTES), str(path), RESULTS):
+        now = values.get("iteration")
+        if found and type(now) is int and now < last <= found[-1].iteration:
+            raise DataError(
+                f"{place}: iteration {now:,} after the result of the last one, {last:,}: more than one run "
+                "has written here, and config.yaml is that of the last. Leave the files of one in a copy"
+            )
         if any(name in values for name in RESULTS):
             iteration = values.pop("iteration", None)
             if type(iteration) is not int:
@@ -163,8 +170,13 @@ def _num_devices(folder: Path, files: Files) -> int | None:
     path = folder / "log.txt"
     if not path.is_file():
         return None
-    match = re.search(r"World size: (\d{1,6})", files.text(path, MAX_LOG_BYTES))
-    return int(match[1]) if match else None
+    found = set(re.findall(r"World size: (\d{1,6})", files.text(path, MAX_LOG_BYTES)))
+    if len(found) > 1:
+        raise DataError(
+            f"{path}: on {' and on '.join(sorted(found, key=int))} devices: parts of a run that are not "
+            "alike, or more than one run"
+        )
+    return int(next(iter(found))) if found else None
 
 
 def _facts(config: dict[str, Any], where: str) -> dict[str, Any]:

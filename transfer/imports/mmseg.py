@@ -94,6 +94,16 @@ def read_output(folder: Path) -> Found:
                 f"{where}: not the config of the part before: {'; '.join(changed[:3])}. Expected one run; "
                 "leave the timestamps of one in a copy of the folder"
             )
+        if configs and (config.get("randomness") or {}) != (configs[0].get("randomness") or {}):
+            raise ConfigError(
+                f"{where}: another seed than the part before. Expected one run; leave the timestamps of one "
+                "in a copy of the folder"
+            )
+        if configs and not config.get("resume") and _weights(config) != _weights(configs[0]):
+            raise ConfigError(
+                f"{where}: starts from {_weights(config) or 'nothing'}, the part before from "
+                f"{_weights(configs[0]) or 'nothing'}. Expected one run; leave those of one in a copy"
+            )
         fields, log = now, str(log_path)
         configs.append(config)
         evaluations += _evaluations(log_path, files, config, where)

@@ -94,7 +94,7 @@ class TransferSolver(SgdSolver):
 def rising(steps: Sequence[int], iterations: int) -> None:
     """Raises ValueError unless the steps of a schedule rise and lie within it."""
     if list(steps) != sorted(set(steps)) or any(step >= iterations for step in steps):
-        raise ValueError(f"steps must rise and lie below iterations ({iterations})")
+        raise ValueError(f"steps must rise and lie before the end ({iterations})")
 
 
 class Run(Section):

@@ -152,7 +152,7 @@ COUNTS = ("data.num_train=[36]", "data.num_test=30", "data.num_classes=3")
 
 def test_only_the_published_set_departs_from_nothing(colours: Path) -> None:
     own = classification_departures(read(colours), protocol("in1k-linear-100ep").data)
-    assert own == ("set, 3 classes of its own, splits train, val (protocol: ImageNet-1K)",)
+    assert own == ("set, 3 classes of its own (protocol: ImageNet-1K)",)
     named_like_imagenet(colours)
     expected = protocol("in1k-linear-100ep", *COUNTS).data
     data = read_classification(colours, expected)
@@ -161,6 +161,36 @@ def test_only_the_published_set_departs_from_nothing(colours: Path) -> None:
     (colours / "train/n00000000/000.png").unlink()
     data = read_classification(colours, expected)
     assert classification_departures(data, expected) == ("train: 35 images (protocol: 36)",)
+
+
+def test_a_pack_departs(colours: Path, tmp_path: Path) -> None:
+    """Its pixels are others, whatever its names and counts."""
+    from click.testing import CliRunner
+
+    from bench.commands.data import command
+
+    named_like_imagenet(colours)
+    for split in ("train", "val"):
+        packed = ["--out", str(tmp_path / "packed" / split), "--long-side", "32"]
+        arguments = ["pack", str(colours / split), *packed]
+        done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    expected = protocol("in1k-linear-100ep", *COUNTS).data
+    lines = classification_departures(read_classification(tmp_path / "packed", expected), expected)
+    assert [line.split(":")[0] for line in lines] == ["train", "val"]
+
+
+def test_the_split_of_the_protocol_comes_first(colours: Path) -> None:
+    shutil.copytree(colours / "val", colours / "test")
+    shutil.rmtree(colours / "test" / "red")
+    shutil.copytree(colours / "val" / "red", colours / "test" / "red")
+    expected = protocol("in1k-linear-100ep", "data.test='test'", "data.class_pattern='.+'", *COUNTS).data
+    data = read_classification(colours, expected)
+    assert data.test_split == "test"
+    assert classification_departures(data, expected) == ()
+    shutil.rmtree(colours / "test")
+    lines = classification_departures(read_classification(colours, expected), expected)
+    assert lines == ("tested on val (protocol: test)",)
 
 
 def test_another_list_departs(colours: Path) -> None:

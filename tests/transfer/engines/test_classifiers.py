@@ -17,6 +17,7 @@ from torch import nn
 from bench.core import rng
 from bench.core.card import InputSpec
 from bench.core.errors import DataError, DivergedError, EngineError, Stopped
+from bench.core.paths import CONFIGS
 from tests.helpers.engine import options
 from tests.helpers.known_network import COLOURS, colour_set, known_features, known_file
 from tests.transfer.engines.test_detectron2 import StopAfter
@@ -27,8 +28,8 @@ from transfer.engines.torchvision.classify import ranked
 from transfer.engines.torchvision.features import features_of
 from transfer.engines.torchvision.larc import TRUST_COEFFICIENT, Larc
 from transfer.engines.torchvision.loader import epochs
-from transfer.engines.torchvision.network import build_backbone
-from transfer.engines.torchvision.train import rate_factor
+from transfer.engines.torchvision.network import Backbone, FineTuned, build_backbone, build_classifier
+from transfer.engines.torchvision.train import build_optimizer, rate_factor
 from transfer.engines.trial import one_device
 from transfer.metrics.accuracy import unpack
 from transfer.run import make_plan
@@ -230,8 +231,6 @@ def test_the_backbone_of_a_probe_is_in_evaluation(
     tmp_path: Path, colours: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch norm in training mode would change its statistics, which belong to what is measured."""
-    from transfer.engines.torchvision.network import Backbone
-
     modes: set[bool] = set()
     real = Backbone.forward
 
@@ -286,8 +285,6 @@ def test_features_that_were_kept_are_not_computed_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """By any task with the same crop; a damaged part is, and the number stays."""
-    from transfer.engines.torchvision.network import Backbone
-
     calls: list[int] = []
     real = Backbone.forward
     monkeypatch.setattr(
@@ -336,8 +333,6 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("slug", SCRIPTS)
 def test_the_rate_of_each_epoch_is_the_script_s(slug: str) -> None:
-    from bench.core.paths import CONFIGS
-
     task = TASKS.get("low-shot" if "semi" in slug else "linear-probe")
     solver: Any = task.load_protocol(CONFIGS / "transfer" / f"{slug}.toml", ()).solver  # type: ignore[attr-defined]
     size = solver.iterations_per_epoch(1281167)
@@ -377,8 +372,33 @@ def test_larc_is_its_formula() -> None:
         larc.step()
         assert torch.allclose(weights.detach(), expected, atol=1e-6)
         assert larc.param_groups[0]["weight_decay"] == 0.1
-    # A tensor of zeros is not scaled at its first update.
+    # A tensor of zeros is not scaled at its first update; without a gradient there is none of decay, either.
     assert bias[0] < -2.0
+    still = nn.Parameter(torch.ones(2))
+    still.grad = torch.zeros(2)
+    Larc([still], lr=1.0, momentum=0.0, weight_decay=0.1).step()
+    assert torch.equal(still.detach(), torch.ones(2))
+
+
+@pytest.mark.parametrize(("percent", "rates"), [(1, (5.0, 0.02)), (10, (0.2, 0.01))])
+def test_the_linear_layer_of_a_low_shot_has_a_rate_of_its_own(
+    percent: int, rates: tuple[float, float]
+) -> None:
+    """SwAV's README: --lr_last_layer 5 --lr 0.02, and 0.2 with 0.01."""
+    path = CONFIGS / "transfer" / f"in1k-semi-{percent}pct-swav.toml"
+    protocol: Any = TASKS.get("low-shot").load_protocol(path, ())
+    backbone = Backbone(
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), InputSpec(), channels_last=False
+    )
+    model = FineTuned(backbone, build_classifier(3, "uniform", seed=0))
+    optimizer = build_optimizer(protocol.solver, model)
+    names = {id(value): name for name, value in model.named_parameters()}
+    found = {
+        round(group["lr"], 9): {names[id(value)].split(".")[0] for value in group["params"]}
+        for group in optimizer.param_groups
+    }
+    assert found == {rates[0]: {"classifier"}, rates[1]: {"backbone"}}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 6
 
 
 def test_equal_scores_take_the_lower_class_and_nan_is_no_result() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.core.log import say
+from bench.features.knn import CHUNK
 from transfer.api import Estimate, Job
 from transfer.engines.cost import (
     disk_bytes,
@@ -26,7 +27,7 @@ from transfer.engines.torchvision.features import BATCH_SIZE
 from transfer.engines.torchvision.loader import TrainViews
 from transfer.engines.torchvision.network import DIM, Backbone, FineTuned, build_backbone, build_classifier
 from transfer.engines.torchvision.train import class_data, classifier_protocol, frozen_features, stacked
-from transfer.protocols.classification import CentreCrop, ClassifierProtocol, FeatureProtocol
+from transfer.protocols.classification import CentreCrop, ClassifierProtocol, FeatureProtocol, KnnProtocol
 
 _BYTES = 4
 _TIMED_IMAGES = 16
@@ -60,6 +61,9 @@ def _features_alone(
 ) -> Estimate:
     data = class_data(job)
     memory = forward_bytes(backbone, BATCH_SIZE, crop.crop_px)
+    if isinstance(job.protocol, KnnProtocol):
+        # The bank and its copy of unit length, and the similarities of some images to all of it.
+        memory = max(memory, len(data.chosen) * _BYTES * (2 * DIM + CHUNK))
     image = _image_seconds(job, fabric, backbone, crop)
     return Estimate(
         memory_bytes=memory,
@@ -77,8 +81,9 @@ def _probe(job: Job, fabric: Fabric, backbone: Backbone, free: int | None) -> Es
     solver, crop, view = protocol.solver, protocol.input.test, protocol.input.train_view
     on_device = solver.images_per_batch // job.num_devices
     side = view.crop_px if view else crop.crop_px
+    table = 0 if view else len(data.chosen) * DIM * _BYTES
     memory = {
-        parts: forward_bytes(backbone, on_device // parts if view else BATCH_SIZE, side)
+        parts: forward_bytes(backbone, on_device // parts if view else BATCH_SIZE, side) + table
         for parts in possible_parts(solver, on_device)
     }
     image = _image_seconds(job, fabric, backbone, crop)

@@ -11,13 +11,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from bench.core.log import progress
-from bench.core.provenance import package_versions
+from bench.core.provenance import hardware, package_versions
 from bench.core.signals import watch
 from bench.features.cache import FeatureCache, fill, whole
 from bench.features.extract import centre_batches, extract
 from bench.images.source import ImageSource
 from transfer.api import Job
-from transfer.engines.torchvision.network import Backbone
+from transfer.engines.torchvision.network import DIM, Backbone
 from transfer.protocols.classification import CentreCrop
 from transfer.protocols.transfer import Precision
 
@@ -34,9 +34,10 @@ def features_of(
     crop: CentreCrop,
     precision: Precision,
     *,
+    everywhere: bool,
     title: str,
 ) -> Tensor:
-    """[chosen, 2048] float32 on the CPU, in every process.
+    """[chosen, 2048] float32 on the CPU.
 
     Args:
         fabric: Its processes share the work.
@@ -46,6 +47,7 @@ def features_of(
         chosen: Their numbers.
         crop: What is seen of them.
         precision: Of the network; the features are float32.
+        everywhere: Give them to every process; else to the first alone, and no rows to the others.
         title: Of the bar.
 
     Raises:
@@ -83,7 +85,7 @@ def features_of(
         fill(cache, compute, rank=fabric.global_rank, num_processes=fabric.world_size)
         stop.check("the features are kept")
     fabric.barrier()
-    return whole(cache)
+    return whole(cache) if everywhere or fabric.is_global_zero else torch.empty(0, DIM)
 
 
 def _key(
@@ -99,12 +101,13 @@ def _key(
         "weights": job.card.key,
         # Random weights are of the seed; given ones are not.
         "seed": job.seed if job.weights is None else None,
-        "images": source.fingerprint,
+        # Files of an unpacked kind keep their size when they are mended: their times tell.
+        "images": [source.fingerprint, hashlib.sha256(source.times(chosen).tobytes()).hexdigest()],
         "chosen": hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest(),
         "crop": crop.model_dump(),
         "precision": precision,
         "channels_last": job.protocol.run.channels_last,
-        "device": torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
+        "device": fabric.device.type,
+        "hardware": hardware(),
         "software": package_versions(),
     }

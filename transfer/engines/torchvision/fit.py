@@ -45,7 +45,17 @@ def run_on_features(fabric: Fabric, job: Job) -> Output:
     backbone.requires_grad_(False).to(fabric.device)
     check_finite(backbone)
     both = [
-        features_of(fabric, job, backbone, source, chosen, protocol.input, protocol.precision, title=title)
+        features_of(
+            fabric,
+            job,
+            backbone,
+            source,
+            chosen,
+            protocol.input,
+            protocol.precision,
+            everywhere=False,
+            title=title,
+        )
         for source, chosen, title in (
             (data.train, data.chosen, "Features of the training images"),
             (data.test, np.arange(len(data.test)), "Features of the test images"),

@@ -3,7 +3,7 @@
 Source:
     You et al. 2017, Large Batch Training of Convolutional Networks, eq. 6. As SimSiam and others use it, from
     NVIDIA/apex `apex/parallel/LARC.py` with `clip=False`: the weight decay is in the gradient before it is
-    scaled; a tensor that is all zero, or whose gradient is, is not scaled.
+    scaled; a tensor that is all zero, or whose gradient is, is neither scaled nor decayed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Larc(torch.optim.SGD):
                     continue
                 size, slope = value.norm(), value.grad.norm()
                 if size == 0 or slope == 0:
-                    value.grad.add_(value, alpha=decay)
                     continue
                 ratio = TRUST_COEFFICIENT * size / (slope + size * decay + _EPS)
                 value.grad.add_(value, alpha=decay).mul_(ratio)

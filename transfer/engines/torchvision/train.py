@@ -126,6 +126,7 @@ def train_features(fabric: Fabric, job: Job, backbone: Backbone) -> Tensor:
         data.chosen,
         protocol.input.test,
         protocol.solver.precision,
+        everywhere=True,
         title="Features of the training images",
     )
 
@@ -143,6 +144,7 @@ def _test_classifier(fabric: Fabric, job: Job, backbone: Backbone, classifier: n
         torch.arange(len(data.test)).numpy(),
         classifier_protocol(job).input.test,
         "fp32",
+        everywhere=False,
         title="Features of the test images",
     )
     if not fabric.is_global_zero:
