@@ -137,7 +137,8 @@ def test_features_are_what_the_card_says(tmp_path: Path, colours: Path, spec: In
             np.arange(36),
             job.protocol.input,
             "fp32",
-            title="F",  # type: ignore[attr-defined]
+            everywhere=True,
+            title="F",
         )
     for index in range(36):
         pixel = job.data.train.read(index)[0, 0]
