@@ -231,6 +231,7 @@ def test_held_out_images_of_other_classes_are_refused(data: Path, tmp_path: Path
     assert "classes" in done.stderr
 
 
+@pytest.mark.slow
 def test_packed_images_are_named_in_the_plan_and_on_the_card(tmp_path: Path, bench_here: Run) -> None:
     generate(tmp_path / "data", class_size_px=32, counts=Counts(0, 0, 3, 2))
     for split in ("train", "val"):

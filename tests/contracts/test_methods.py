@@ -350,9 +350,14 @@ FEW = ((1, 0), (5, 2), (8, 2))
 EVERY = tuple((at, workers) for workers in range(4) for at in range(1, STEPS + 1))
 
 
+# Made of the parts of `contrast`, which is tested whole each time.
+PRESETS = ("cmc", "cmc-v2", "instdis", "moco-v1", "pirl")
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name in PRESETS else name for name in NAMES]
+
+
 @pytest.mark.usefixtures("_narrow")
 @pytest.mark.parametrize("places", [FEW, pytest.param(EVERY, marks=pytest.mark.slow)], ids=["few", "every"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_a_run_that_goes_on_anywhere_is_the_run_in_one_piece(
     tmp_path: Path, name: str, places: tuple[tuple[int, int], ...], images: Path
 ) -> None:

@@ -80,7 +80,7 @@ def test_a_failed_cell_keeps_no_other_from_running(tmp_path: Path, write_file: W
     assert not list((folder.root / "failures").glob("*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stopped_sweep_saves_and_goes_on(tmp_path: Path, write_file: Write, number: signal.Signals) -> None:
     file, journal = write_file(seeds="0"), tmp_path / "journal"
     process = start(file, tmp_path, BENCH_TEST_SECONDS="0.6")
@@ -97,6 +97,7 @@ def test_a_stopped_sweep_saves_and_goes_on(tmp_path: Path, write_file: Write, nu
     assert len(sweeping.lines(journal, "from 0")) == 2, "nothing began anew"
 
 
+@pytest.mark.slow
 def test_what_another_process_runs_is_left_and_taken_over(tmp_path: Path, write_file: Write) -> None:
     file = write_file(seeds="0")
     cells, places, folder = sweeping.planned(file, tmp_path)
@@ -111,6 +112,7 @@ def test_what_another_process_runs_is_left_and_taken_over(tmp_path: Path, write_
     assert len(sweeping.lines(tmp_path / "journal", "end")) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_cell_is_a_failure_of_its_own(tmp_path: Path, write_file: Write) -> None:
     file, journal = write_file(seeds="0"), tmp_path / "journal"
     process = start(file, tmp_path, jobs=1, BENCH_TEST_SECONDS="0.3")

@@ -101,6 +101,7 @@ def test_a_preempted_job_saves_and_goes_on(
     assert cells[0].record(places.results)
 
 
+@pytest.mark.slow
 def test_a_failed_job_says_why_and_is_submitted_again(
     tmp_path: Path, write_file: Write, slurm: Slurm, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +148,7 @@ def test_without_slurm_it_says_where_to_go(
         submit(cells, places, folder, TABLE, name="tiny", engine=sweeping.engine)
 
 
+@pytest.mark.slow
 def test_submitits_own_signal_and_requeue(
     tmp_path: Path, write_file: Write, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,50 @@ def protocol(slug: str) -> Any:
     return TASKS.get(PROTOCOLS[slug]).load_protocol(CONFIGS / "transfer" / f"{slug}.toml", ())
 
 
+# Read from the scripts by hand: optimiser, epochs, batch, rate, that of the linear layer, momentum, decay,
+# schedule, lower bound of the crop, RandAugment, start of the layer.
+PINNED: dict[str, tuple[Any, ...]] = {
+    "in1k-linear-100ep": ("sgd", 100, 256, 30.0, 30.0, 0.9, 0.0, ((60, 80), 0.1), 0.08, False, "normal"),
+    "in1k-linear-60ep-pycontrast": (
+        "sgd", 60, 256, 30.0, 30.0, 0.9, 0.0, ((30, 40, 50), 0.2), 0.2, True, "normal",
+    ),
+    "in1k-linear-60ep-pycontrast-plain": (
+        "sgd", 60, 256, 30.0, 30.0, 0.9, 0.0, ((30, 40, 50), 0.2), 0.2, False, "normal",
+    ),
+    "in1k-linear-90ep-lars": ("larc", 90, 4096, 1.6, 1.6, 0.9, 0.0, "epoch", 0.08, False, "normal"),
+    "linear-features": ("sgd", 100, 256, 30.0, 30.0, 0.9, 0.0, ((60, 80), 0.1), None, False, "normal"),
+    "in1k-semi-1pct-swav": ("sgd", 20, 256, 0.02, 5.0, 0.9, 0.0, ((12, 16), 0.2), 0.08, False, "uniform"),
+    "in1k-semi-10pct-swav": ("sgd", 20, 256, 0.01, 0.2, 0.9, 0.0, ((12, 16), 0.2), 0.08, False, "uniform"),
+    "finetune-cls-50ep": ("sgd", 50, 64, 0.01, 0.01, 0.9, 0.0001, "iteration", 0.08, False, "uniform"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("slug", PINNED)
+def test_every_recipe_is_the_script_s(slug: str) -> None:
+    from bench.core.config import read_toml
+    from bench.core.paths import CONFIGS
+
+    path = CONFIGS / "transfer" / f"{slug}.toml"
+    found = TASKS.get(read_toml(path)["task"]).load_protocol(path, ())
+    solver, view, test = found.solver, found.input.train_view, found.input.test  # type: ignore[attr-defined]
+    schedule = solver.schedule
+    falls = (schedule.epochs, schedule.gamma) if schedule.kind == "steps" else schedule.per
+    assert PINNED[slug] == (
+        solver.optimizer, solver.epochs, solver.images_per_batch, solver.learning_rate,
+        pytest.approx(solver.learning_rate * solver.classifier_rate_ratio), solver.momentum,
+        solver.weight_decay, falls, view.crop_area[0] if view else None, bool(view and view.randaugment),
+        found.model.classifier_init,  # type: ignore[attr-defined]
+    )  # fmt: skip
+    crop = (224, 224, "bicubic") if slug.startswith("finetune") else (256, 224, "bilinear")
+    assert (test.resize_px, test.crop_px, test.resample) == crop
+    assert solver.nesterov is slug.startswith("finetune")
+    assert view is None or (view.crop_px, view.flip_probability) == (224, 0.5)
+    if view and view.randaugment:
+        drawn = view.randaugment
+        assert (drawn.operations, drawn.magnitude, drawn.magnitude_std) == (2, 10.0, 0.5)
+        assert drawn.translate_fraction * 224 == pytest.approx(100.0)
+
+
 def test_what_devices_and_wishes_make_of_a_protocol() -> None:
     eight, one, cpus = Devices(8, 8), Devices(1, 1), Devices(2, 0)
     assert fit(protocol("in1k-linear-100ep"), eight) == protocol("in1k-linear-100ep")

@@ -177,7 +177,14 @@ def test_cached_features_train_as_images_would(tmp_path: Path, colours: Path, kn
 
 @pytest.mark.parametrize(
     "slug",
-    ["linear-features", "in1k-linear-60ep-pycontrast", "in1k-linear-90ep-lars", "in1k-semi-10pct-swav"],
+    [
+        "in1k-linear-60ep-pycontrast",
+        "in1k-semi-10pct-swav",
+        *(
+            pytest.param(slug, marks=pytest.mark.slow)
+            for slug in ("linear-features", "in1k-linear-90ep-lars")
+        ),
+    ],
 )
 def test_a_resumed_run_is_the_run_that_was_not_stopped(
     tmp_path: Path, colours: Path, checkpoint: Path, slug: str, monkeypatch: pytest.MonkeyPatch

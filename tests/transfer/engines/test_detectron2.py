@@ -127,7 +127,11 @@ class StopAfter:
 
 @pytest.mark.parametrize(
     ("number", "batch", "num_workers"),
-    [(signal.SIGTERM, 2, 0), (signal.SIGUSR1, 5, 1), (signal.SIGINT, 3, 0)],
+    [
+        pytest.param(signal.SIGTERM, 2, 0, marks=pytest.mark.slow),
+        (signal.SIGUSR1, 5, 1),
+        pytest.param(signal.SIGINT, 3, 0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_run_is_the_run_that_was_not_stopped(
     tmp_path: Path,
@@ -163,6 +167,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
     assert (job.run_dir / "log.csv").read_text() == (expected_job.run_dir / "log.csv").read_text()
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(tmp_path: Path, voc: Path, straight: tuple[Job, Output]) -> None:
     expected_job, _ = straight
     job = make_job(tmp_path, voc, weights=expected_job.weights, card=expected_job.card, seed=1)

@@ -86,6 +86,7 @@ def test_the_largest_batch_has_the_largest_sides_of_its_kind(tmp_path: Path, voc
     assert largest_size([tall], cfg) == (1067, 800)
 
 
+@pytest.mark.slow
 def test_time_is_of_the_order_of_a_run(tmp_path: Path, voc: Path) -> None:
     job = make_job(tmp_path, voc, "solver.iterations=12", "solver.images_per_batch=4")
     found = load_engine("detectron2").estimate_job(job)

@@ -42,6 +42,7 @@ def wait_for_a_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path, voc: Path) -> None:
     """One signal to the parent alone: all save at one iteration, exit 75; resumed, the end is the same."""
     two = ("--devices", "2", "--accumulate", "2", "--set", "solver.images_per_batch=4")
