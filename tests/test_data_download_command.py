@@ -275,7 +275,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_or_killed_while_it_unpacks(served: Served, tmp_path: Path, number: signal.Signals) -> None:
     import hashlib
 

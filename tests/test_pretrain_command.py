@@ -123,6 +123,7 @@ def test_the_folder_of_a_run_is_a_checkpoint_for_the_other_commands(
     assert (unfinished.returncode, "--resume" in unfinished.stderr) == (5, True)
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again(finished: tuple[Path, str], data: Path, bench_here: Run) -> None:
     folder, printed = finished
     out = folder.parents[2]

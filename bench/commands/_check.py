@@ -47,7 +47,7 @@ def check_command(name: str) -> click.Command:
     task, layout = known[name]
 
     text = (
-        f"Check a data set for {task.spec.name}: splits, every annotation, every image.\n\n"
+        f"Check a data set for {task.spec.name}: all that a transfer checks before it trains.\n\n"
         "All faults are listed, each with its file and object, and the exit code is 4. A set without fault "
         "is described: counts, what sets it apart from the published one, notes.\n\n\b\nExamples:\n"
         f"  bench data check {name} DIR\n  bench data check {name} DIR --json"

@@ -350,9 +350,9 @@ FEW = ((1, 0), (5, 2), (8, 2))
 EVERY = tuple((at, workers) for workers in range(4) for at in range(1, STEPS + 1))
 
 
-# Made of the parts of `contrast`, which is tested whole each time.
-PRESETS = ("cmc", "cmc-v2", "instdis", "moco-v1", "pirl")
-EACH = [pytest.param(name, marks=pytest.mark.slow) if name in PRESETS else name for name in NAMES]
+# One of each kind of state each time: parts of `contrast`, no negatives, clusters, labels, dense; the rest are slow.
+OFTEN = ("byol", "contrast", "densecl", "dino", "supervised", "swav")
+EACH = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 
 @pytest.mark.usefixtures("_narrow")

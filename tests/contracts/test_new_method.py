@@ -141,6 +141,7 @@ def call(where: Path, *arguments: str, **more: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_it_is_listed_and_the_others_are_what_they_were(project: Path) -> None:
     listed = json.loads(call(project, "-m", "bench", "ls", "methods", "--json"))
     assert "toy_agreement" in [entry["name"] for entry in listed]

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.faults import store_rig
 
 
@@ -32,18 +34,21 @@ def test_no_kill_loses_or_tears_a_record(tmp_path: Path) -> None:
     assert again["good"] >= found["good"]
 
 
+@pytest.mark.slow
 def test_the_rig_catches_a_writer_that_writes_in_place(tmp_path: Path) -> None:
     found = run_rig(tmp_path, "in_place", 40)
     assert found["problems"] > 0
     assert found["seen"] != []
 
 
+@pytest.mark.slow
 def test_the_rig_catches_a_record_that_comes_before_its_file(tmp_path: Path) -> None:
     found = run_rig(tmp_path, "record_first", 40)
     assert found["problems"] > 0
     assert any("is missing" in line for line in found["seen"])
 
 
+@pytest.mark.slow
 def test_the_rig_catches_a_writer_that_acknowledges_too_early(tmp_path: Path) -> None:
     assert run_rig(tmp_path, "told_early", 60)["lost"] > 0
 

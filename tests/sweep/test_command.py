@@ -67,6 +67,7 @@ def test_absent_data_is_named_before_anything_starts(tmp_path: Path, write_file:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_slurm_from_the_command_line(
     tmp_path: Path, write_file: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

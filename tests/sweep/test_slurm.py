@@ -78,6 +78,7 @@ def test_an_array_runs_each_cell_once(tmp_path: Path, write_file: Write, slurm: 
 @pytest.mark.parametrize(
     "user_signal", [True, False], ids=["told by SIGUSR2", "killed and put back by Slurm"]
 )
+@pytest.mark.slow
 def test_a_preempted_job_saves_and_goes_on(
     tmp_path: Path,
     write_file: Write,

@@ -130,7 +130,9 @@ bench.cli.main()
 """
 
 
-@pytest.mark.parametrize(("number", "there"), [(signal.SIGTERM, True), (signal.SIGHUP, False)])
+@pytest.mark.parametrize(
+    ("number", "there"), [(signal.SIGTERM, True), pytest.param(signal.SIGHUP, False, marks=pytest.mark.slow)]
+)
 def test_a_signal_during_the_proof_leaves_nothing(
     tmp_path: Path, checkpoint: Path, number: signal.Signals, there: bool
 ) -> None:

@@ -45,6 +45,7 @@ def test_every_real_set(tmp_path: Path, real_data: Path, checkpoint: Path, name:
 @pytest.mark.parametrize(
     "protocol", [pytest.param("coco-r50c4-1x", marks=pytest.mark.slow), "coco-r50fpn4conv-1x"]
 )
+@pytest.mark.slow
 def test_fruits_and_nuts_with_masks(tmp_path: Path, real_data: Path, checkpoint: Path, protocol: str) -> None:
     data = real_data / "fruits_nuts" / "coco"
     asked = options(tmp_path, data, checkpoint=str(checkpoint), protocol=protocol, overrides=QUICK)

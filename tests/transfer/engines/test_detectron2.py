@@ -238,6 +238,7 @@ def test_precise_bn_comes_before_the_test_and_the_task_measures(
     assert output.predictions != expected.predictions, "the statistics make a difference"
 
 
+@pytest.mark.slow
 def test_accumulation_reaches_the_model(tmp_path: Path, voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each update and each batch of precise BN goes through the detector in parts."""
     from detectron2.modeling import GeneralizedRCNN

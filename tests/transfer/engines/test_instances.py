@@ -40,7 +40,9 @@ def make_job(
     return replace(make_plan(coco_instseg(), asked).job(0), run_dir=tmp_path / "run", **changes)
 
 
-@pytest.fixture(scope="module", params=[C4, FPN, pytest.param(FPN_2FC, marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=[C4, *(pytest.param(slug, marks=pytest.mark.slow) for slug in (FPN, FPN_2FC))]
+)
 def trained(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, coco: Path, checkpoint: Path
 ) -> tuple[Job, Output]:

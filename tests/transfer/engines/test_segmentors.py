@@ -60,7 +60,9 @@ def final_tensors(job: Job) -> dict[str, torch.Tensor]:
     return load_file(job.run_dir / "checkpoints" / "step-00000004" / "tensors.safetensors")
 
 
-@pytest.fixture(scope="module", params=[FCN, UPERNET, pytest.param(SEMFPN, marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=[FCN, *(pytest.param(head, marks=pytest.mark.slow) for head in (UPERNET, SEMFPN))]
+)
 def straight(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, voc: Path, checkpoint: Path
 ) -> tuple[Job, Output]:
