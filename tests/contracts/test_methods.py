@@ -350,7 +350,7 @@ FEW = ((1, 0), (5, 2), (8, 2))
 EVERY = tuple((at, workers) for workers in range(4) for at in range(1, STEPS + 1))
 
 
-# One of each kind of state each time: parts of `contrast`, no negatives, clusters, labels, dense; the rest are slow.
+# One of each kind of state each time: parts of `contrast`, no negatives, clusters, labels, dense features.
 OFTEN = ("byol", "contrast", "densecl", "dino", "supervised", "swav")
 EACH = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
