@@ -10,7 +10,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -157,11 +156,13 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_is_quick() -> None:
+    # Of the processor: beside other tests, the clock says more of them than of us.
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = os.times()
         run("--help")
-        times.append(time.perf_counter() - start)
+        end = os.times()
+        times.append(end.children_user + end.children_system - start.children_user - start.children_system)
         if times[-1] < 0.3:
             return
     pytest.fail(f"{min(times):.2f} s")

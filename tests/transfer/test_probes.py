@@ -15,6 +15,7 @@ from bench.commands.transfer import command
 from bench.core.errors import UsageError
 from bench.core.store import Store
 from tests.helpers.known_network import colour_set, known_file
+from tests.helpers.pretraining import make_images
 from tests.transfer.engines.test_classifiers import PROTOCOLS, checkpoint_of, make_job, run
 from transfer.api import TASKS
 from transfer.comparability import Devices, Wishes, fit
@@ -122,9 +123,9 @@ def test_what_devices_and_wishes_make_of_a_protocol() -> None:
 @pytest.mark.parametrize(
     "slug", ["linear-features", "in1k-linear-100ep", "in1k-semi-10pct-swav", "in1k-knn-k20"]
 )
-def test_two_processes_give_what_one_gives(
-    tmp_path: Path, colours: Path, checkpoint: Path, slug: str
-) -> None:
+def test_two_processes_give_what_one_gives(tmp_path: Path, checkpoint: Path, slug: str) -> None:
+    """On pictures: of images of one colour, the variance of naiveSyncBN, a difference, is rounding."""
+    colours = make_images(tmp_path)
     more = ("model.norm='SyncBN'",) if "semi" in slug else ()
     one = make_job(tmp_path / "one", colours, slug, checkpoint, *more)
     alone = run(one)
@@ -134,7 +135,7 @@ def test_two_processes_give_what_one_gives(
         two = replace(two, protocol=two.protocol.model_copy(update={"model": norm}))
     together = run(replace(two, num_devices=2))
     assert together.details["num_devices"] == 2
-    assert together.metrics["top1"] == pytest.approx(alone.metrics["top1"], abs=100 / 30 + 0.01)
+    assert together.metrics["top1"] == pytest.approx(alone.metrics["top1"], abs=2 * 100 / 20 + 0.01)
     if slug != "in1k-knn-k20":
         ours, theirs = checkpoint_of(two), checkpoint_of(one)
         assert ours.keys() == theirs.keys()
