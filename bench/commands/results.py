@@ -248,14 +248,14 @@ def import_(
     from bench.core.store import Store
     from transfer.api import TASKS
     from transfer.imports.adopt import Choice, adopt, check_task, read_folder
-    from transfer.run import RANDOM
+    from transfer.run import load_weights
 
     store = Store(results)
     store.check()
     spec = TASKS.get(task).spec
     found = read_folder(folder)
     check_task(found, spec, folder)
-    card = _card(checkpoint, RANDOM, name, encoder)
+    card = load_weights(checkpoint, name=name, encoder=encoder)[1]
     record = adopt(found, spec, card, Choice(protocol_name, iteration, seed), folder)
     for note in (*record.details["imported"]["notes"], *record.data.notes):
         say(f"Note      {printable(note)}")
@@ -265,25 +265,6 @@ def import_(
     else:
         say(f"Recorded  {store.add(record)}")
     _print_record(record, as_json=as_json)
-
-
-def _card(checkpoint: str, random: str, name: str | None, encoder: str | None) -> Any:
-    """The card of a checkpoint, which is read whole."""
-    from bench.core.card import RANDOM_NAME, random_card
-    from bench.core.errors import UsageError
-    from bench.core.paths import safe_name
-    from transfer.adapters.load import load_backbone
-
-    if checkpoint == random:
-        if name or encoder:
-            raise UsageError("--name and --encoder do not go with --checkpoint random")
-        return random_card()
-    if name:
-        safe_name(name, "--name", error=UsageError)
-    card = load_backbone(Path(checkpoint), name=name, encoder=encoder).card
-    if card.name == RANDOM_NAME:
-        raise UsageError(f"{checkpoint}: {RANDOM_NAME} means no weights; give another --name")
-    return card
 
 
 def _print_record(record: Record, *, as_json: bool) -> None:

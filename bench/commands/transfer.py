@@ -81,7 +81,10 @@ def _task_command(name: str) -> click.Command:
             f"  bench transfer {name} --checkpoint net.pth --data DIR{parts} --precision bf16",
         ]
     )
-    remark = f"{spec.remark}\n\n" if spec.remark else ""
+    unpublished = (
+        f"No published row is of its default protocol: {spec.unpublished}." if spec.unpublished else ""
+    )
+    remark = "".join(f"{text}\n\n" for text in (spec.remark, unpublished) if text)
     text = f"{spec.summary}\n\nMetrics: {metrics}.\n\n{remark}{examples}"
     return click.Command(name, callback=run, params=_params(run), help=text, short_help=spec.summary)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.core import lock
@@ -35,19 +35,16 @@ def claim(results: Path, id_: str, *, wait_seconds: float = 0.0) -> Iterator[Non
         DiskError: the store cannot be written, or its file system has no locks.
     """
     end = time.monotonic() + wait_seconds
-    while True:
-        held = lock.hold(_folder(results, id_))
-        try:
-            held.__enter__()
-            break
-        except lock.InUse:
-            if time.monotonic() >= end:
-                raise
-            time.sleep(min(_PAUSE_SECONDS, max(end - time.monotonic(), 0.0)))
-    try:
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(lock.hold(_folder(results, id_)))
+                break
+            except lock.InUse:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(min(_PAUSE_SECONDS, max(end - time.monotonic(), 0.0)))
         yield
-    finally:
-        held.__exit__(None, None, None)
 
 
 def claimed_by(results: Path, id_: str, run_dir: Path) -> str | None:

@@ -1,8 +1,9 @@
 """`--launcher slurm`: the cells as jobs of an array, each on one node, through submitit.
 
-A job starts its cell as a process of its own. Before the time limit, and when it is preempted, Slurm sends
-SIGUSR2; submitit then calls `checkpoint`, which asks the cell to save and waits, and puts the job back into
-the queue. The nodes need Python and the folders, and no network.
+A job starts its cell as a process of its own. Before the time limit Slurm sends SIGUSR2; submitit then calls
+`checkpoint`, which asks the cell to save and waits, and puts the job back into the queue. A preemption begins
+with SIGTERM: the cell saves, and Slurm puts the job back. The nodes need Python and the folders, and no
+network.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bench.sweep.child import Order, Outcome, Running, keep_reason, start
 from bench.sweep.config import SlurmTable
 from bench.sweep.folder import SweepFolder
 from bench.sweep.planning import PlannedCell
-from bench.sweep.queue import queued_jobs
+from bench.sweep.squeue import queued_jobs
 
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission

@@ -12,7 +12,7 @@ from bench.core.records import Record
 from bench.sweep.cells import Cell, Places
 from bench.sweep.folder import Known, SweepFolder
 from bench.sweep.planning import PlannedCell
-from bench.sweep.queue import has_slurm, queued_jobs
+from bench.sweep.squeue import has_slurm, queued_jobs
 from bench.sweep.stamps import changed
 
 State = Literal["done", "running", "queued", "stopped", "failed", "missing"]

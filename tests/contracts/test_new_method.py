@@ -114,13 +114,18 @@ accumulation_steps = 1
 """
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with three files more."""
-    copy = tmp_path_factory.mktemp("project")
+def copy_of_the_project(copy: Path) -> Path:
+    """All that runs and is tested, in a folder of its own."""
     for name in ("bench", "pretrain", "transfer", "configs", "results", "tests"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with three files more."""
+    copy = copy_of_the_project(tmp_path_factory.mktemp("project"))
     (copy / "pretrain" / "methods" / "toy_agreement.py").write_text(METHOD)
     for folder, slug in (("pretrain", "toy_agreement_ep100"), ("smoke", "toy_agreement")):
         name = slug if folder == "pretrain" else f"{slug}_smoke"

@@ -8,13 +8,12 @@ in a sweep, and passes the contract tests, with nothing else touched.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from bench.core.paths import CONFIGS, ROOT
-from tests.contracts.test_new_method import call
+from bench.core.paths import CONFIGS
+from tests.contracts.test_new_method import call, copy_of_the_project
 from tests.helpers.known_network import colour_set, known_file
 
 TASK = '''"""Nearest neighbour: the class of the one image that is most alike.
@@ -59,10 +58,7 @@ def config(folder: str) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with three files more."""
-    copy = tmp_path_factory.mktemp("project")
-    for name in ("bench", "pretrain", "transfer", "configs", "results", "tests"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    copy = copy_of_the_project(tmp_path_factory.mktemp("project"))
     (copy / "transfer" / "tasks" / "toy_neighbour.py").write_text(TASK)
     for folder in ("transfer", "smoke"):
         (copy / "configs" / folder / "toy-k1.toml").write_text(config(folder))

@@ -14,8 +14,8 @@ from bench.core import lock
 from bench.core.errors import EngineError
 from bench.sweep.cells import cells_of
 from bench.sweep.config import SlurmTable, load_sweep
-from bench.sweep.queue import queued_jobs
 from bench.sweep.slurm import _parameters, submit
+from bench.sweep.squeue import queued_jobs
 from bench.sweep.status import status_of
 from tests.helpers import sweeping
 from tests.helpers.slurm import Slurm

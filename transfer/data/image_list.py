@@ -33,19 +33,17 @@ def read_image_list(path: Path, source: ImageSource) -> tuple[npt.NDArray[np.int
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; expected names of images") from None
-    known: dict[str, list[int]] = {}
+    named = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    # Of the names that are asked for alone: a million others would take as much memory as the training.
+    known: dict[str, list[int]] = {name: [] for _, name in named}
     for index in range(len(source)):
         name = source.name(index)
-        known.setdefault(name, []).append(index)
-        if (bare := name.rpartition("/")[2]) != name:
-            known.setdefault(bare, []).append(index)
+        for word in {name, name.rpartition("/")[2]} & known.keys():
+            known[word].append(index)
     problems: list[str] = []
     first: dict[int, int] = {}
-    for number, line in enumerate(lines, 1):
-        name = line.strip()
-        if not name:
-            continue
-        found = known.get(name, [])
+    for number, name in named:
+        found = known[name]
         if len(found) != 1:
             what = f"{len(found)} images have this name" if found else f"no such image in {source.root}"
             problems.append(f"{path}, line {number}: {name[:80]!r}: {what}")

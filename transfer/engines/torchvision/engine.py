@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from lightning_fabric import Fabric
-
 from transfer.api import Estimate, Job, Output
 from transfer.engines.torchvision.estimate import estimate
 from transfer.engines.torchvision.fit import run_on_features
 from transfer.engines.torchvision.train import build_parts
-from transfer.engines.trial import Parts, in_processes, one_device, run_trial
+from transfer.engines.trial import in_processes, one_device, run_trial
 from transfer.protocols.classification import FeatureProtocol
 
 
@@ -26,8 +24,4 @@ def run_job(job: Job) -> Output:
     """Train and test one trial. Raises as `run_trial`."""
     if isinstance(job.protocol, FeatureProtocol):
         return in_processes(job, run_on_features)
-    return run_trial(job, _build)
-
-
-def _build(fabric: Fabric, job: Job) -> Parts:
-    return build_parts(fabric, job)
+    return run_trial(job, build_parts)

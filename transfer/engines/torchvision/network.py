@@ -72,6 +72,9 @@ class FineTuned(nn.Module):
 def build_backbone(job: Job) -> tuple[Backbone, dict[str, Any]]:
     """The backbone with the job's weights, on the CPU, and what was verified, for the record.
 
+    The source network that it is held against is built by the same code: what is proven here is the loading.
+    That the network is the card's is held by tests, on weights whose features are computed by hand.
+
     Raises:
         WeightsError: a tensor or a feature of the loaded backbone differs from its source.
     """
