@@ -275,7 +275,8 @@ main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_or_killed_while_it_unpacks(served: Served, tmp_path: Path, number: signal.Signals) -> None:
     import hashlib
 

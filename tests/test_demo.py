@@ -47,7 +47,7 @@ def test_the_fast_demo_goes_from_nothing_to_a_table(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout
     assert records(out / "results") == found
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 180
 
     # The toy run's data and weights must not pass for the full demo's.
     full = bench("demo", "--out", str(out), threads=1, timeout=120)

@@ -36,6 +36,7 @@ from pretrain.plan import config_path, parse_config, read_config
 from pretrain.run import Job
 from pretrain.training import Progress, Training
 from tests.helpers import pretraining as toy
+from tests.helpers.often import often
 from tests.helpers.pretraining import NAMES, STEPS
 from transfer.adapters.load import load_backbone
 
@@ -43,6 +44,11 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
 GOLDEN_STEPS = 20
 TOLERANCE = 1e-6
 FILES = {path.stem: path for path in sorted((CONFIGS / "pretrain").glob("*.toml"))}
+
+
+# One of each kind of state each time: parts of `contrast`, no negatives, clusters, labels, dense features.
+OFTEN = ("byol", "contrast", "densecl", "dino", "supervised", "swav")
+EACH = often(NAMES, OFTEN)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +192,7 @@ def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
     return [key for key in first if not torch.equal(first[key], second[key])]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_the_same_seed_gives_the_same_losses_bit_for_bit_and_another_others(name: str, images: Path) -> None:
     found = []
     for noise, seed in enumerate((0, 0, 1)):
@@ -196,8 +202,8 @@ def test_the_same_seed_gives_the_same_losses_bit_for_bit_and_another_others(name
     assert all(one != other for one, other in zip(found[0], found[2], strict=True))
 
 
-@pytest.mark.parametrize("optimizer", ["its own", "of the smoke config"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("optimizer", often(["its own", "of the smoke config"], ["its own"]))
+@pytest.mark.parametrize("name", EACH)
 def test_what_a_step_leaves_behind_is_saved_and_brought_back(name: str, optimizer: str, images: Path) -> None:
     """One model goes on, another is loaded, built from another seed."""
     job = job_of(images, name, *(toy.published_optimizer(name) if optimizer == "its own" else ()))
@@ -258,7 +264,7 @@ def test_the_backbone_has_the_tensors_of_torchvision(name: str, arch: str, image
             assert found[key][0] == shape[0] // 2, key
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_transfer_takes_the_weights_or_says_why_not(name: str, images: Path, tmp_path: Path) -> None:
     network = (
         "backbone.arch='resnet50'",
@@ -348,11 +354,6 @@ def _narrow() -> Iterator[None]:
 
 FEW = ((1, 0), (5, 2), (8, 2))
 EVERY = tuple((at, workers) for workers in range(4) for at in range(1, STEPS + 1))
-
-
-# One of each kind of state each time: parts of `contrast`, no negatives, clusters, labels, dense features.
-OFTEN = ("byol", "contrast", "densecl", "dino", "supervised", "swav")
-EACH = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 
 @pytest.mark.usefixtures("_narrow")

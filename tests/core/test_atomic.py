@@ -120,7 +120,14 @@ def test_of_several_files_all_change_or_none(
     pytest.fail("the work does not end")
 
 
-@pytest.mark.parametrize("there", [(), ("card", "weights"), SET])
+@pytest.mark.parametrize(
+    "there",
+    [
+        pytest.param((), marks=pytest.mark.slow),
+        pytest.param(("card", "weights"), marks=pytest.mark.slow),
+        SET,
+    ],
+)
 def test_the_last_of_several_files_is_never_there_beside_others(
     tmp_path: Path, there: tuple[str, ...]
 ) -> None:

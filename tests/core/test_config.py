@@ -165,7 +165,7 @@ def test_a_bad_file_is_named_soon_and_briefly(tmp_path: Path, case: str) -> None
     start = time.process_time()
     with pytest.raises(ConfigError) as caught:
         load_config(Example, path)
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 10
     assert str(caught.value).startswith(f"{path}: ")
     assert len(str(caught.value).splitlines()) <= 21
 

@@ -37,6 +37,7 @@ from pretrain.queue import KeyQueue
 from pretrain.run import Job
 from pretrain.samples import Views
 from pretrain.training import Progress, Training
+from tests.helpers.often import often
 from tests.helpers.pretraining import (
     BATCH_SIZE,
     SOME,
@@ -69,6 +70,7 @@ def kills_of(name: str) -> list[tuple[str, int]]:
     return list(zip(PLACES, steps, strict=True))
 
 
+OFTEN = ("infomin",)
 KILLS = [(name, place, step) for name in SOME for place, step in kills_of(name)]
 
 
@@ -164,7 +166,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, make_job: MAKE_JOB) -> Ca
     return of
 
 
-@pytest.mark.parametrize(("name", "place", "step"), KILLS)
+@pytest.mark.parametrize(("name", "place", "step"), often(KILLS, lambda kill: kill[0] in OFTEN))
 def test_a_killed_run_ends_as_the_one_that_was_not(
     tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job], name: str, place: str, step: int
 ) -> None:
@@ -178,7 +180,7 @@ def test_a_killed_run_ends_as_the_one_that_was_not(
     assert differences(job, straight(name)) == []
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", often(SOME, OFTEN))
 def test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_was_not(
     tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job], name: str
 ) -> None:
@@ -208,7 +210,7 @@ def test_a_run_is_killed_with_its_workers_and_goes_on_with_another_number_of_the
     assert differences(job, straight(name)) == []
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", often(SOME, OFTEN))
 def test_a_run_stopped_by_each_signal_goes_on_with_any_number_of_workers(
     tmp_path: Path, make_job: MAKE_JOB, straight: Callable[[str], Job], name: str
 ) -> None:
@@ -231,7 +233,10 @@ def command(out: Path, images: Path, name: str, *more: str) -> None:
     main()
 
 
-@pytest.mark.parametrize(("number", "name"), list(zip((signal.SIGTERM, signal.SIGUSR1), SOME, strict=False)))
+@pytest.mark.parametrize(
+    ("number", "name"),
+    often(zip((signal.SIGTERM, signal.SIGUSR1), SOME, strict=False), lambda case: case[0] == signal.SIGTERM),
+)
 def test_the_command_leaves_with_75_at_a_signal_from_outside_and_goes_on_with_resume(
     tmp_path: Path, images: Path, number: signal.Signals, name: str
 ) -> None:
@@ -337,7 +342,9 @@ def forget(patch: pytest.MonkeyPatch, what: str) -> None:
     patch.setattr(training, "_from_checkpoint", forgetful)
 
 
-@pytest.mark.parametrize("what", ["nothing", "queue", "pointer", "optimiser", "momentum copy"])
+@pytest.mark.parametrize(
+    "what", often(["nothing", "queue", "pointer", "optimiser", "momentum copy"], ["nothing", "pointer"])
+)
 def test_a_resume_that_forgets_something_is_seen(
     tmp_path: Path,
     make_job: MAKE_JOB,
@@ -355,6 +362,7 @@ def test_a_resume_that_forgets_something_is_seen(
     assert ("log.csv" in found, WEIGHTS_FILE in found) == (what != "nothing",) * 2
 
 
+@pytest.mark.slow
 def test_views_from_a_global_generator_are_seen(
     tmp_path: Path, make_job: MAKE_JOB, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,7 +91,7 @@ def files() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 2])
+@pytest.mark.parametrize("num_workers", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("packed", [False, True])
 def test_each_bad_image_once_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes], num_workers: int, packed: bool

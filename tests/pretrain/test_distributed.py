@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.core import rng
+from tests.helpers.often import often
 from tests.helpers.shuffling import PLACES, SHUFFLES, Found, image_numbers, tiny_keys, work_shuffle
 from tests.helpers.two_halves import work_halves
 from tests.helpers.two_processes import (
@@ -35,6 +36,8 @@ GROUP, BATCH = "backbone.norm=group", "backbone.norm=batch"
 # Where a steep loss makes noise grow.
 CALM = {"barlow_twins": ("optimizer.learning_rate=0.001",)}
 WHOLE = {method: Case(f"{method}-group", method, (GROUP, *CALM.get(method, ()))) for method in NAMES}
+# One for each kind of what processes must tell each other.
+OFTEN = ("moco_v2", "pirl", "simclr", "swav", "dino", "vicreg", "supervised")
 OFF = Case("off-group", "moco_v2", (GROUP, "parts.shuffle_bn=none"))
 SPOILED = Case("spoiled-group", "moco_v2", (GROUP, "parts.shuffle_bn=none"), spoiled=True)
 # Whole batches fill this queue: where keys come in another order, it holds the same ones.
@@ -67,17 +70,32 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What every process of every run had."""
     out = tmp_path_factory.mktemp("distributed")
     data = make_data(out / "data")
-    two = [*WHOLE.values(), OFF, SPOILED, *(cases[0] for cases in PARTS.values()), *HALVES, MONITORED]
+    whole = [WHOLE[method] for method in OFTEN]
+    two = [*whole, OFF, SPOILED, *(cases[0] for cases in PARTS.values()), *HALVES, MONITORED]
     run_in_processes(work_cases, 2, two, data, out)
-    one = [*WHOLE.values(), OFF, *(cases[1] for cases in PARTS.values())]
+    one = [*whole, OFF, *(cases[1] for cases in PARTS.values())]
     run_in_processes(work_cases, 1, one, data, out)
     run_in_processes(work_halves, 1, [*HALVES, MONITORED], data, out)
     return out
 
 
-@pytest.mark.parametrize("method", NAMES)
-def test_with_group_norm_two_processes_equal_one_on_the_whole_batch(out: Path, method: str) -> None:
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the methods that are not run often."""
+    out = tmp_path_factory.mktemp("others")
+    data = make_data(out / "data")
+    cases = [case for method, case in WHOLE.items() if method not in OFTEN]
+    for size in (2, 1):
+        run_in_processes(work_cases, size, cases, data, out)
+    return out
+
+
+@pytest.mark.parametrize("method", often(NAMES, OFTEN))
+def test_with_group_norm_two_processes_equal_one_on_the_whole_batch(
+    request: pytest.FixtureRequest, method: str
+) -> None:
     """Loss, gradients, weights, momentum copy, keys in their order, pointer; in both processes."""
+    out: Path = request.getfixturevalue("out" if method in OFTEN else "others")
     one = read_kept(out, WHOLE[method], 1)
     assert len(one.gradients) == len(one.losses) == NUM_STEPS
     assert all(any(value.abs().max() > 1e-3 for value in step.values()) for step in one.gradients)

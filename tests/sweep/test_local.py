@@ -43,7 +43,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return out if code == 0 else err
 
 
-def wait_for(journal: Path, text: str, num: int, seconds: float = 60.0) -> None:
+def wait_for(journal: Path, text: str, num: int, seconds: float = 240.0) -> None:
     end = time.monotonic() + seconds
     while len(sweeping.lines(journal, text)) < num:
         assert time.monotonic() < end

@@ -170,7 +170,7 @@ def test_submitits_own_signal_and_requeue(
     assert len(sweeping.lines(journal, "stopped")) == 1
     assert len(sweeping.lines(journal, "from 0")) == 1
     job = LocalJob[str](folder=folder.jobs_root.absolute(), job_id=number, process=_PROCESSES.get(number))
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not job.paths.result_pickle.exists():
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -183,14 +183,16 @@ def test_it_is_quick_and_imports_no_engine(checkpoint: Path) -> None:
     )
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = os.times()
         done = subprocess.run(
             [sys.executable, "-c", code, "inspect", str(checkpoint)],
             capture_output=True,
             text=True,
             check=True,
         )
-        times.append(time.perf_counter() - start)
+        end = os.times()
+        # Of the processor: beside other tests, the clock says more of them than of us.
+        times.append(end.children_user + end.children_system - start.children_user - start.children_system)
         if times[-1] < 2:
             break
     assert "265 of 265 tensors" in done.stdout

@@ -322,9 +322,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(
-    ("how", "code"), [("killed", -signal.SIGKILL), pytest.param("error", 3, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [("killed", -signal.SIGKILL), ("error", 3)])
 def test_workers_end_with_their_parent(source: ImageSource, how: str, code: int) -> None:
     command = [sys.executable, "-c", SCRIPT, str(source.root), how]
     root = Path(__file__).parents[3]

@@ -22,6 +22,7 @@ from bench.images.views import DrawnView, draw_view, render_view
 from pretrain.plan import read_config
 from pretrain.views import batched, randaugment
 from tests.helpers.levels import pictures
+from tests.helpers.often import often
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "views.json"
 IMAGES = [np.asarray(one) for one in pictures(24, width=150, height=110)]
@@ -52,7 +53,12 @@ def draws(view: ViewConfig, count: int) -> tuple[list[DrawnView], torch.Tensor, 
     return drawn, torch.from_numpy(np.stack(crops)).movedim(-1, 1), np.stack(expected)
 
 
-@pytest.mark.parametrize("name", published_views())
+# The others have some of the operations of these.
+OFTEN = ("infomin_ep200-0", "dino_ep100-1", "moco_v1_ep200-0", "simclr_ep200-0", "moco_v3_ep100-1")
+VIEWS = often(published_views(), OFTEN)
+
+
+@pytest.mark.parametrize("name", VIEWS)
 def test_each_image_by_itself(name: str) -> None:
     view = published_views()[name]
     drawn, crops, expected = draws(view, 200)
@@ -63,7 +69,7 @@ def test_each_image_by_itself(name: str) -> None:
     assert torch.equal(crops, before)
 
 
-@pytest.mark.parametrize("name", published_views())
+@pytest.mark.parametrize("name", VIEWS)
 def test_all_images_together_as_on_a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     view = published_views()[name]
     drawn, crops, expected = draws(view, 200)

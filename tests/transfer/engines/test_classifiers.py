@@ -18,6 +18,7 @@ from bench.core.card import InputSpec
 from bench.core.errors import DataError, DivergedError, Stopped
 from tests.helpers.engine import options
 from tests.helpers.known_network import COLOURS, colour_set, known_features, known_file
+from tests.helpers.often import often
 from tests.transfer.engines.test_detectron2 import StopAfter
 from transfer.api import TASKS, Job, Output
 from transfer.engines import load_engine
@@ -90,7 +91,13 @@ def checkpoint_of(job: Job) -> dict[str, torch.Tensor]:
     return load_file(newest / "tensors.safetensors")
 
 
-@pytest.mark.parametrize("slug", ["linear-features", "in1k-linear-100ep", "in1k-knn-k20", "logreg-45"])
+@pytest.mark.parametrize(
+    "slug",
+    often(
+        ["linear-features", "in1k-linear-100ep", "in1k-knn-k20", "logreg-45"],
+        ["in1k-linear-100ep", "in1k-knn-k20"],
+    ),
+)
 def test_a_known_embedding_reaches_the_accuracy_computed_by_hand(
     tmp_path: Path, colours: Path, known: Path, slug: str
 ) -> None:
@@ -112,10 +119,16 @@ def test_a_known_embedding_reaches_the_accuracy_computed_by_hand(
 @pytest.mark.parametrize(
     "spec",
     [
-        InputSpec(),
+        pytest.param(InputSpec(), marks=pytest.mark.slow),
         InputSpec(channel_order="bgr", mean=(103.53, 116.28, 123.675), std=(1.0, 1.0, 1.0)),
-        InputSpec(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5), stride_in="1x1"),
-        InputSpec(mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0), padding="tf_same"),
+        pytest.param(
+            InputSpec(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5), stride_in="1x1"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            InputSpec(mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0), padding="tf_same"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["rgb", "bgr", "1x1", "tf_same"],
 )
@@ -174,10 +187,9 @@ def test_cached_features_train_as_images_would(tmp_path: Path, colours: Path, kn
     "slug",
     [
         "in1k-linear-60ep-pycontrast",
-        "in1k-semi-10pct-swav",
         *(
             pytest.param(slug, marks=pytest.mark.slow)
-            for slug in ("linear-features", "in1k-linear-90ep-lars")
+            for slug in ("in1k-semi-10pct-swav", "linear-features", "in1k-linear-90ep-lars")
         ),
     ],
 )
@@ -206,7 +218,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
     assert (stopped.run_dir / "log.csv").read_text() == (straight.run_dir / "log.csv").read_text()
 
 
-@pytest.mark.parametrize("slug", ["in1k-linear-100ep", "finetune-cls-50ep"])
+@pytest.mark.parametrize("slug", often(["in1k-linear-100ep", "finetune-cls-50ep"], ["finetune-cls-50ep"]))
 def test_what_is_frozen_stays_and_what_is_trained_moves(
     tmp_path: Path, colours: Path, checkpoint: Path, slug: str
 ) -> None:
@@ -316,7 +328,7 @@ def test_seeds_of_random_weights_do_not_share_features(tmp_path: Path, colours: 
     assert len(list((tmp_path / "runs/features").iterdir())) == 2 * num_kept == 4
 
 
-@pytest.mark.parametrize("slug", PROTOCOLS)
+@pytest.mark.parametrize("slug", often(PROTOCOLS, ["in1k-linear-100ep", "in1k-knn-k20"]))
 def test_an_estimate_is_made_of_every_protocol(tmp_path: Path, colours: Path, slug: str) -> None:
     found = load_engine("torchvision").estimate_job(make_job(tmp_path, colours, slug, "random"))
     assert found.memory_bytes > 94_000_000, "the weights alone"
