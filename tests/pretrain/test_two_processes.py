@@ -112,6 +112,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path
     return next(out.glob("pretrain/*/seed-0")), printed, said
 
 
+@pytest.mark.slow
 def test_processes_that_torchrun_started_hold_write_and_print_once(
     straight: tuple[Path, str, str],
 ) -> None:
@@ -128,6 +129,7 @@ def test_processes_that_torchrun_started_hold_write_and_print_once(
     assert (folder / "weights.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_processes_stay_connected_from_seed_to_seed(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

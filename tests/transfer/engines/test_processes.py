@@ -77,6 +77,7 @@ def test_two_processes_stop_together_and_go_on_exactly(tmp_path: Path, voc: Path
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_group_of_a_run_with_workers_saves(tmp_path: Path, voc: Path) -> None:
     """Schedulers signal every process; a loader worker that dies of it would take the run with it."""
     changes = ("run.num_workers=1", "solver.iterations=200", "run.checkpoint_iterations=1")
