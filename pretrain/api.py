@@ -72,9 +72,18 @@ class MethodModel(nn.Module, ABC):
         """Class scores of features, [batch, classes], where the method has learnt classes."""
         return None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.backbone.parameters()).dtype
+
+    def channels(self, images: Tensor) -> Tensor:
+        """uint8 RGB to the channels of the modality, [..., 3, height, width]."""
+        return feed(images, self.modality, self.dtype)
+
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 RGB to what a network is fed, [..., 3, height, width], in the type of the weights."""
-        values = feed(images, self.modality, next(self.backbone.parameters()).dtype)
+        values = self.channels(images)
         return values.contiguous(memory_format=self.memory_format) if values.ndim == 4 else values
 
 

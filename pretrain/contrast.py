@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pretrain.api import Method, MethodModel, Preset, Sizes
 from pretrain.bank import MemoryBank, bank_nce, draw_negatives
 from pretrain.config import PretrainConfig
-from pretrain.contrast_parts import ContrastParts, contrast_problems, given
+from pretrain.contrast_parts import ContrastParts, contrast_problems, generator_of, given
 from pretrain.data.batch import Batch
 from pretrain.distributed import Place, shuffled_keys
 from pretrain.encoder import Encoder
@@ -50,6 +50,10 @@ class Contrast(MethodModel):
         super().__init__()
         self.parts = config.parts
         self.modality = config.parts.modality
+        generator = generator_of(config.parts)
+        # A part of the model: it is saved with it, and computed where and as exactly as it is.
+        self.flow = generator.flow if generator else None
+        self._generator = generator
         self.query = Encoder(config)
         has_patches = config.jigsaw is not None
         self.columns = ("loss", "i_nce", *(("loss_views", "loss_jigsaw") if has_patches else ()))
@@ -58,6 +62,14 @@ class Contrast(MethodModel):
     def backbone(self) -> nn.Module:
         """The query's, as PyContrast and MoCo evaluate it."""
         return self.query.backbone
+
+    def channels(self, images: Tensor) -> Tensor:
+        """Those of the generator, where views are learned."""
+        if self._generator is None:
+            return super().channels(images)
+        with torch.no_grad():
+            values: Tensor = without_autocast(self._generator, images.to(self.dtype).div(255.0))
+            return values
 
     @abstractmethod
     def remember(self, batch: Batch, place: Place) -> Compare:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from bench.core.errors import BenchError
+from bench.core.protocol import not_in_identity
 from bench.images.view_config import ViewConfig
 from pretrain.bank import NegativesDraw
 from pretrain.config import MethodParts, PretrainConfig
 from pretrain.distributed import Shuffle
 from pretrain.heads import HeadKind
 from pretrain.modality import Modality, num_branches
+from pretrain.views.learned import Generator, read_generator
 
 _OF_MEMORY = {
     "queue": ("queue_size", "ema_momentum", "shuffle_bn"),
@@ -35,7 +39,10 @@ class ContrastParts(MethodParts):
 
     Attributes:
         modality: "rgb" for one network; "y_dbdr" or "l_ab" for one that sees lightness and one that sees
-            colour, each of half the width, of which each must find the other's projection.
+            colour, each of half the width, of which each must find the other's projection; "learned" for the
+            first channel and the other two of a generator in their places.
+        generator: Its file, as `bench views learned` writes it.
+        generator_sha256: Of that file, so that another generator is another run.
         memory: What a view is compared with: a "queue" of keys of a momentum copy, a "bank" of an entry for
             each image, or the other images of the "batch".
         head: Of the projector.
@@ -51,6 +58,8 @@ class ContrastParts(MethodParts):
     """
 
     modality: Modality
+    generator: str | None = not_in_identity(None)
+    generator_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     memory: Literal["queue", "bank", "batch"]
     head: HeadKind
     projection_dim: Annotated[int, Field(ge=2, le=65_536)]
@@ -76,6 +85,15 @@ class ContrastParts(MethodParts):
         return 1 + given(self.queue_size if self.memory == "queue" else self.num_negatives)
 
     @model_validator(mode="after")
+    def _has_its_generator(self) -> ContrastParts:
+        learned = self.modality == "learned"
+        for field in ("generator", "generator_sha256"):
+            if (getattr(self, field) is not None) != learned:
+                verb = "needs" if learned else "has no use for"
+                raise ValueError(f'modality = "{self.modality}" {verb} {field}')
+        return self
+
+    @model_validator(mode="after")
     def _goes_with_its_memory(self) -> ContrastParts:
         for memory, fields in _OF_MEMORY.items():
             for field in fields:
@@ -84,6 +102,25 @@ class ContrastParts(MethodParts):
                 if memory != self.memory and getattr(self, field) is not None:
                     raise ValueError(f'{field} goes with memory = "{memory}", not "{self.memory}"')
         return self
+
+
+def generator_of(parts: ContrastParts) -> Generator | None:
+    """The generator of learned channels, or None.
+
+    Raises:
+        WeightsError: its file cannot be read, or is not the one whose hash the config has.
+    """
+    if parts.modality != "learned":
+        return None
+    return read_generator(Path(given(parts.generator)), sha256=given(parts.generator_sha256))
+
+
+def _generator_problems(parts: ContrastParts) -> list[str]:
+    try:
+        generator_of(parts)
+    except BenchError as error:
+        return [f"parts.generator: {error}"]
+    return []
 
 
 def contrast_problems(config: PretrainConfig[Any]) -> list[str]:
@@ -96,6 +133,7 @@ def contrast_problems(config: PretrainConfig[Any]) -> list[str]:
         problems.append(
             f"batch_size {config.batch_size:,} does not fit into parts.queue_size {parts.queue_size:,}"
         )
+    problems += _generator_problems(parts)
     if num_branches(parts.modality) == 1:
         return problems
     for table in ("view", "second_view"):

@@ -80,3 +80,25 @@ def mutual_information(loss: Tensor, num_candidates: int) -> Tensor:
         Oord et al. 2018, Contrastive Predictive Coding, appendix A.1: I >= log(N) - loss.
     """
     return math.log(num_candidates) - loss.detach()
+
+
+def symmetric_nce(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE between two views, each looking for the other in the batch: the mean of both directions.
+
+    Args:
+        first: [batch, dim], unit length.
+        second: [batch, dim], unit length; row i belongs to row i of the first. Both get gradients.
+        temperature: Divides the cosine similarity; no unit, above 0.
+
+    Returns:
+        [] in nats; log(batch) when all similarities are equal.
+
+    Source:
+        Tian et al. 2020, Contrastive Multiview Coding, eq. 2 and 3.
+        Differs: the mean instead of the sum of the directions.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        scores = first @ second.t() / temperature
+        own = torch.arange(len(first), device=first.device)
+        forth, back = (functional.cross_entropy(rows, own) for rows in (scores, scores.t()))
+        return (forth + back) / 2

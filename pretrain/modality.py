@@ -5,23 +5,20 @@ Where lightness and colour are apart, one network sees the first channel and ano
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Modality = Literal["rgb", "y_dbdr", "l_ab"]
+from pretrain.views.colour_spaces import SPACES, to_rounded_lab
+
+Modality = Literal["rgb", "y_dbdr", "l_ab", "learned"]
+"""What is fed; the channels of "learned" are those of a generator, see `pretrain.views.learned`."""
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Of ImageNet in RGB on the 0-255 scale, as a card's default input spec says."""
-
-# Source: ITU-R BT.601 luma and SECAM's colour differences, as scikit-image's `rgb2ydbdr` has them.
-_YDBDR = ((0.299, 0.587, 0.114), (-0.45, -0.883, 1.333), (-1.333, 1.116, 0.217))
-# Source: IEC 61966-2-1 (sRGB, D65), as scikit-image's `rgb2xyz` and `rgb2lab` have it, observer of 2 degrees.
-_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
-_WHITE = (0.95047, 1.0, 1.08883)
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class _Space:
 
 
 def num_branches(modality: Modality) -> int:
-    """Networks that share the channels: one for RGB, else one for lightness and one for colour."""
+    """Networks that share the channels: one for RGB, else one for the first and one for the others."""
     return 1 if modality == "rgb" else 2
 
 
@@ -45,7 +42,7 @@ def feed(images: Tensor, modality: Modality, dtype: torch.dtype) -> Tensor:
 
     Args:
         images: [..., 3, height, width] uint8.
-        modality: Which channels.
+        modality: Which channels; not "learned", whose generator the method has.
         dtype: float32 or float64.
 
     Returns:
@@ -65,26 +62,6 @@ def feed(images: Tensor, modality: Modality, dtype: torch.dtype) -> Tensor:
     return values.sub_(mean).div_(std)
 
 
-def _mixed(values: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
-    # Not as a product of matrices, which autocast would round to half precision.
-    red, green, blue = values.unbind(dim=-3)
-    return torch.stack([a * red + b * green + c * blue for a, b, c in rows], dim=-3)
-
-
-def _to_ydbdr(values: Tensor) -> Tensor:
-    return _mixed(values, _YDBDR)
-
-
-def _to_lab(values: Tensor) -> Tensor:
-    linear = torch.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
-    white = torch.tensor(_WHITE, dtype=values.dtype, device=values.device).view(3, 1, 1)
-    ratios = _mixed(linear, _XYZ) / white
-    x, y, z = torch.where(
-        ratios > 0.008856, ratios.clamp_min(1e-9) ** (1 / 3), 7.787 * ratios + 16 / 116
-    ).unbind(dim=-3)
-    return torch.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], dim=-3)
-
-
 def _same(values: Tensor) -> Tensor:
     return values
 
@@ -96,9 +73,9 @@ _SPACES: dict[Modality, _Space] = {
         (MEAN[0] / 255.0, MEAN[1] / 255.0, MEAN[2] / 255.0),
         (STD[0] / 255.0, STD[1] / 255.0, STD[2] / 255.0),
     ),
-    "y_dbdr": _Space(_to_ydbdr, (0.457, -0.082, -0.052), (0.500, 1.331, 1.333)),
+    "y_dbdr": _Space(SPACES["ydbdr"].to, (0.457, -0.082, -0.052), (0.500, 1.331, 1.333)),
     "l_ab": _Space(
-        _to_lab,
+        to_rounded_lab,
         (50.0, (-86.183 + 98.233) / 2, (-107.857 + 94.478) / 2),
         (50.0, (86.183 + 98.233) / 2, (107.857 + 94.478) / 2),
     ),

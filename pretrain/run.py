@@ -343,8 +343,8 @@ def _weights(job: Job, training: Training, state: Progress) -> Weights:
         notes.append(f"trained on {job.train.pack.text()}")
     if training.model.modality != "rgb":
         notes.append(
-            f"two networks of half the width, fed {training.model.modality}: encoder1 sees lightness, "
-            "encoder2 colour; their features side by side are the feature"
+            f"two networks of half the width, fed {training.model.modality}: encoder1 sees the first "
+            "channel, encoder2 the other two; their features side by side are the feature"
         )
     if job.departures:
         notes.append(f"departs from its config file: {'; '.join(job.departures)}"[:2000])

@@ -1,6 +1,7 @@
 """Pins threads before anything imports NumPy or torch, and shares what is slow to make."""
 
 import os
+from collections import Counter
 
 # Two processes of two threads on two cores can be 20 times slower than two of one.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -9,6 +10,15 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
+
+# Minutes each: two processes share the tests by file, and one should not be left alone with these in the end.
+FIRST = ("tests/test_demo.py", "tests/contracts/test_methods.py", "tests/contracts/test_layouts.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, then those of few tests, which are longer than those of many."""
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (not item.nodeid.startswith(FIRST), sizes[item.path]))
 
 
 @pytest.fixture(autouse=True, scope="session")

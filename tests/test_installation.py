@@ -34,6 +34,7 @@ def test_there_is_one_opencv() -> None:
     assert {name for name in names if name.startswith("opencv")} == {"opencv-python-headless"}
 
 
+@pytest.mark.slow
 def test_mmsegmentation_runs() -> None:
     """The second engine's plain ResNet-50 takes torchvision's state dict strictly, with equal features."""
     code = (

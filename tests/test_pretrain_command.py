@@ -104,6 +104,7 @@ def test_a_run_ends_in_weights_with_a_card(finished: tuple[Path, str]) -> None:
     assert [line.split(",")[0] for line in log[1:]] == ["10"]
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_run_is_a_checkpoint_for_the_other_commands(
     finished: tuple[Path, str], tmp_path: Path
 ) -> None:

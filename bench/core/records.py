@@ -121,10 +121,11 @@ def sealed(record: Record) -> dict[str, Any]:
     It guards against a slip of the editor or of a script, not against a forger, who can hash as well.
     """
     value = record.model_dump(mode="json")
-    return {**value, SEAL: _seal(value)}
+    return {**value, SEAL: seal(value)}
 
 
-def _seal(value: dict[str, Any]) -> str:
+def seal(value: dict[str, Any]) -> str:
+    """The hash over the other fields of a record's file, 64 hex digits."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -142,7 +143,7 @@ def parse_record(value: Any, where: str) -> Record:
     if type(version) is not int or version != SCHEMA_VERSION:
         raise StoreError(f"{where}: record schema {version!r}; this version reads schema {SCHEMA_VERSION}")
     value = dict(value)
-    if value.pop(SEAL, None) != _seal(value):
+    if value.pop(SEAL, None) != seal(value):
         raise StoreError(
             f"{where}: its {SEAL} does not fit its content: it was changed after it was written. "
             "Put the original back, or run that trial again into another --results folder"

@@ -200,8 +200,17 @@ def write_weights(path: Path, weights: Weights) -> None:
     """Write our own file; equal weights give equal bytes. What was at `path` is replaced.
 
     Raises:
-        ValueError: the card is not that of these tensors, or one is not float32 (our fault, not the user's).
+        ValueError: see `weights_bytes`.
         DiskError: the disk is full or the place cannot be written; the old file is untouched.
+    """
+    write_bytes(path, weights_bytes(weights))
+
+
+def weights_bytes(weights: Weights) -> bytes:
+    """The content of our own file.
+
+    Raises:
+        ValueError: the card is not that of these tensors, or one is not float32 (our fault, not the user's).
     """
     from safetensors.numpy import save
 
@@ -209,7 +218,7 @@ def write_weights(path: Path, weights: Weights) -> None:
     if wrong or weights.card.tensors_sha256 != hash_tensors(weights.tensors):
         raise ValueError(f"card and tensors of {weights.card.name} do not fit (not float32: {wrong[:3]})")
     tensors = {name: np.asarray(value, order="C") for name, value in weights.tensors.items()}
-    write_bytes(path, save(tensors, metadata={CARD_KEY: weights.card.model_dump_json()}))
+    return bytes(save(tensors, metadata={CARD_KEY: weights.card.model_dump_json()}))
 
 
 def read_card(path: Path) -> Card | None:

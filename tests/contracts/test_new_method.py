@@ -157,6 +157,7 @@ def test_it_is_listed_and_the_others_are_what_they_were(project: Path) -> None:
     assert "toy_agreement" in call(project, "-m", "bench", "pretrain", "--help")
 
 
+@pytest.mark.slow
 def test_it_passes_the_contract_tests_without_one_of_its_own(project: Path) -> None:
     text = call(
         project,

@@ -86,14 +86,14 @@ def test_an_edit_is_found_wherever_it_is() -> None:
 
 
 def test_a_field_too_many_or_too_few_is_refused_though_the_seal_fits() -> None:
-    from bench.core.records import _seal
+    from bench.core.records import seal
 
     for change in ({"more": 1}, {"task": None}):
         value = {**as_read(make_record()), **change}
         del value[SEAL]
         value = {key: inner for key, inner in value.items() if inner is not None}
         with pytest.raises(StoreError, match="not a valid record"):
-            parse_record({**value, SEAL: _seal(value)}, "x.json")
+            parse_record({**value, SEAL: seal(value)}, "x.json")
 
 
 def test_numbers_must_be_finite_and_the_main_metric_there() -> None:

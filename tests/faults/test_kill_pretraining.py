@@ -233,6 +233,7 @@ def command(out: Path, images: Path, name: str, *more: str) -> None:
     main()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "name"),
     often(zip((signal.SIGTERM, signal.SIGUSR1), SOME, strict=False), lambda case: case[0] == signal.SIGTERM),

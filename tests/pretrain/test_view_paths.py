@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import pretraining as toy
+from tests.helpers.often import often
 
 STEPS = 20
 
@@ -17,7 +18,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Between them every operation: both blurs, both lists of RandAugment, solarize, patches, small views.
-@pytest.mark.parametrize("name", ["infomin", "cmc-v2", "byol", "swav"])
+@pytest.mark.parametrize("name", often(["infomin", "cmc-v2", "byol", "swav"], ["infomin"]))
 def test_losses_agree(tmp_path: Path, images: Path, name: str) -> None:
     losses = {}
     for views in ("batched", "pillow"):

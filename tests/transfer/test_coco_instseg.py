@@ -147,6 +147,7 @@ def test_predictions_are_drawn_beside_the_truth(tmp_path: Path, coco: Path) -> N
         show(plan, records[0])
 
 
+@pytest.mark.slow
 def test_the_command_trains_checks_and_draws(tmp_path: Path, coco: Path) -> None:
     """Through the command line with the real engine; a second call draws from what is kept."""
     sets = [

@@ -90,6 +90,7 @@ def test_a_signal_to_the_group_of_a_run_with_workers_saves(tmp_path: Path, voc: 
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_an_error_of_a_process_keeps_its_kind(tmp_path: Path, voc: Path) -> None:
     job = make_job(tmp_path, voc, *TWO[1:])
     run(job)

@@ -15,6 +15,7 @@ def in_new_process(code: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 def test_numpy_and_pillow_are_left_as_they_were() -> None:
     out = in_new_process(
         "import numpy, PIL.Image\n"
@@ -28,6 +29,7 @@ def test_numpy_and_pillow_are_left_as_they_were() -> None:
     assert out.split() == ["True", "True", "True"]
 
 
+@pytest.mark.slow
 def test_a_complete_detectron2_keeps_its_extension() -> None:
     out = in_new_process(
         "import sys, types\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.often import often
 from tests.transfer.engines.test_segmentors import FCN, SEMFPN, UPERNET, make_job, run
 
 # A test has no time for more; with a rate of 0, what was loaded is what is saved.
@@ -21,7 +22,7 @@ OPTIONS = (
 )
 
 
-@pytest.mark.parametrize("slug", [FCN, pytest.param(UPERNET, marks=pytest.mark.slow), SEMFPN])
+@pytest.mark.parametrize("slug", often([FCN, UPERNET, SEMFPN], [FCN]))
 def test_the_stock_tools_take_our_files(
     tmp_path: Path, voc: Path, checkpoint: Path, slug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

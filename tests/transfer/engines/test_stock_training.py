@@ -128,7 +128,7 @@ print(json.dumps({"kinds": sorted(trainer._last_eval_results), "iterations": tra
     "slug",
     [
         pytest.param(instances.C4, marks=pytest.mark.slow),
-        instances.FPN,
+        pytest.param(instances.FPN, marks=pytest.mark.slow),
         pytest.param(instances.FPN_2FC, marks=pytest.mark.slow),
     ],
 )

@@ -1,0 +1,1 @@
+"""What views and networks have in common, measured: mutual information, and the studies around it."""
