@@ -58,7 +58,7 @@ class ContrastParts(MethodParts):
     """
 
     modality: Modality
-    generator: str | None = not_in_identity(None)
+    generator: str | None = not_in_identity(None, pattern=r"\.safetensors$")
     generator_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     memory: Literal["queue", "bank", "batch"]
     head: HeadKind

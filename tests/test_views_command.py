@@ -10,27 +10,37 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli import main
 from bench.core.study import StudyStore
 from pretrain.analysis.api import STUDIES
 
 
-def bench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**environment, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
+def bench(*arguments: str, cwd: Path, capsys: pytest.CaptureFixture[str]) -> subprocess.CompletedProcess[str]:
+    """The command in this process, which has imported torch already."""
+    code = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["bench", *arguments])
+        patch.chdir(cwd)
+        try:
+            main()
+        except SystemExit as caught:
+            code = int(caught.code or 0)
+    printed = capsys.readouterr()
+    return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a study of two settings with two seeds was run."""
+    """Where a study of two settings with two seeds was run, by a process of its own."""
     folder = tmp_path_factory.mktemp("views")
-    done = bench("views", "frequency", "--json", cwd=folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "views", "frequency", "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) == 4
     return folder
@@ -56,24 +66,28 @@ def test_help_lists_every_study_and_loads_no_torch(tmp_path: Path) -> None:
             assert "Source:" in done.stdout
 
 
-def test_a_dry_run_says_cells_and_time_and_writes_nothing(tmp_path: Path) -> None:
-    done = bench("views", "colour", "--dry-run", "--seeds", "0-2", cwd=tmp_path)
+def test_a_dry_run_says_cells_and_time_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = bench("views", "colour", "--dry-run", "--seeds", "0-2", cwd=tmp_path, capsys=capsys)
     assert (done.returncode, done.stdout) == (0, "")
     assert "3 settings x 3 seeds" in done.stderr
     assert "for 9 cells" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_done_is_not_done_again(folder: Path) -> None:
+def test_what_is_done_is_not_done_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
-    done = bench("views", "frequency", cwd=folder)
+    done = bench("views", "frequency", cwd=folder, capsys=capsys)
     assert done.returncode == 0, done.stderr
     assert "sigma 0.5 px" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")} == before
 
 
-def test_the_plots_are_drawn_and_a_record_changed_by_hand_is_left_out(folder: Path) -> None:
-    done = bench("views", "plot", cwd=folder)
+def test_the_plots_are_drawn_and_a_record_changed_by_hand_is_left_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = bench("views", "plot", cwd=folder, capsys=capsys)
     assert done.returncode == 0, done.stderr
     names = {path.suffix for path in (folder / "runs/views/plots").iterdir()}
     assert names == {".png", ".svg", ".md"}
@@ -81,7 +95,7 @@ def test_the_plots_are_drawn_and_a_record_changed_by_hand_is_left_out(folder: Pa
     (path, *_) = sorted((folder / "results/views/frequency").iterdir())
     text = path.read_text()
     path.write_text(text.replace('"i_nce": ', '"i_nce": 1'))
-    spoilt = bench("views", "plot", "--json", cwd=folder)
+    spoilt = bench("views", "plot", "--json", cwd=folder, capsys=capsys)
     path.write_text(text)
     assert path.name in spoilt.stderr
     (told,) = json.loads(spoilt.stdout)
@@ -101,16 +115,19 @@ def test_the_plots_are_drawn_and_a_record_changed_by_hand_is_left_out(folder: Pa
         (["plot", "--study", "gone", "--results", "gone"], 8, "gone"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
-    done = bench("views", *arguments, cwd=tmp_path)
+def test_what_is_wrong_is_said_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str
+) -> None:
+    done = bench("views", *arguments, cwd=tmp_path, capsys=capsys)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_estimators_are_asked(tmp_path: Path) -> None:
-    done = bench("views", "estimators", "--seeds", "0", "--steps", "5", "--json", cwd=tmp_path)
+@pytest.mark.slow
+def test_the_estimators_are_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = bench("views", "estimators", "--seeds", "0", "--steps", "5", "--json", cwd=tmp_path, capsys=capsys)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert {row["critic"] for row in rows} == {"optimal", "trained"}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core import rng
-from bench.core.errors import DivergedError
+from bench.core.errors import DataError, DivergedError
 from pretrain.analysis.api import Cell, Measured, Trainer
 from pretrain.analysis.config import StudyConfig
 from pretrain.analysis.mutual_information import SMILE_CLIP, estimate, info_nce_bound, smile_bound
@@ -49,6 +49,9 @@ class PairTrainer(Trainer):
     Attributes:
         encoders: Of the first and of the second view; the same one twice where they share it.
 
+    Raises:
+        DataError: a part has fewer images than one batch of it.
+
     Source:
         Tian et al. 2020, Contrastive Multiview Coding, eq. 2-4: both directions, the other views of the batch
         as negatives.
@@ -60,6 +63,15 @@ class PairTrainer(Trainer):
         self.cell, self.config = cell, cell.config
         self.train, self.test = train, test
         training = self.config.training
+        for part, pairs, least in (
+            ("train", train, training.batch_size),
+            ("held_out", test, training.num_candidates),
+        ):
+            if len(pairs) < least:
+                raise DataError(
+                    f"{len(pairs):,} images of the part {part}; one batch has {least:,}. Give more images, "
+                    "or lower training.batch_size or training.num_candidates"
+                )
         torch.manual_seed(rng.derive(cell.seed, "init"))
         self.encoders = build_encoders(self.config.network, train.channels, shared=shared)
         self.module: nn.Module = self.encoders.to(cell.device)
@@ -68,7 +80,7 @@ class PairTrainer(Trainer):
                 self.encoders.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
             )
         }
-        self.steps_per_epoch = max(len(train) // training.batch_size, 1)
+        self.steps_per_epoch = len(train) // training.batch_size
         self.num_steps = training.epochs * self.steps_per_epoch
 
     def step(self, number: int) -> dict[str, float]:

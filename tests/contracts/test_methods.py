@@ -192,7 +192,7 @@ def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
     return [key for key in first if not torch.equal(first[key], second[key])]
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", often(NAMES, ["contrast", "swav"]))
 def test_the_same_seed_gives_the_same_losses_bit_for_bit_and_another_others(name: str, images: Path) -> None:
     found = []
     for noise, seed in enumerate((0, 0, 1)):
@@ -242,7 +242,7 @@ def test_every_tensor_that_changes_in_a_step_is_a_saved_one(name: str, images: P
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("arch", often(["resnet18", "resnet50"], ["resnet18"]))
 def test_the_backbone_has_the_tensors_of_torchvision(name: str, arch: str, images: Path) -> None:
     model = toy.prepare(job_of(images, name, f"backbone.arch='{arch}'")).model
     found = {key: value.shape for key, value in backbone_tensors(model.backbone).items()}
@@ -358,7 +358,7 @@ EVERY = tuple((at, workers) for workers in range(4) for at in range(1, STEPS + 1
 
 @pytest.mark.usefixtures("_narrow")
 @pytest.mark.parametrize("places", [FEW, pytest.param(EVERY, marks=pytest.mark.slow)], ids=["few", "every"])
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", often(NAMES, ["contrast", "swav"]))
 def test_a_run_that_goes_on_anywhere_is_the_run_in_one_piece(
     tmp_path: Path, name: str, places: tuple[tuple[int, int], ...], images: Path
 ) -> None:

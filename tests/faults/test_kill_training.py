@@ -103,6 +103,7 @@ def last_tensors(job: Job) -> dict[str, torch.Tensor]:
     return load_file(job.run_dir / "checkpoints" / f"step-{ITERATIONS:08d}" / "tensors.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "iteration"),
     [KILLS[0], *(pytest.param(*kill_, marks=pytest.mark.slow) for kill_ in KILLS[1:])],

@@ -62,6 +62,7 @@ def test_two_sweeps_at_once_run_each_cell_once(tmp_path: Path, write_file: Write
     assert len(list((tmp_path / "results").rglob("*.json"))) == 4
 
 
+@pytest.mark.slow
 def test_a_failed_cell_keeps_no_other_from_running(tmp_path: Path, write_file: Write) -> None:
     file = write_file(seeds="0-1")
     ends = json.loads(finish(start(file, tmp_path, BENCH_TEST_FAILING="voc0")))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.core.errors import DivergedError
+from bench.core.errors import DataError, DivergedError
 from pretrain.analysis.api import Cell, Measured, Setting
 from pretrain.analysis.config import (
     NetworkConfig,
@@ -145,6 +145,13 @@ def test_a_loss_that_is_not_finite_moves_nothing() -> None:
     with pytest.raises(DivergedError, match="step 0"):
         trainer.step(0)
     assert all(torch.equal(value, before[key]) for key, value in trainer.module.named_parameters())
+
+
+@pytest.mark.parametrize(("train", "test", "part"), [(15, 128, "train"), (128, 63, "held_out")])
+def test_fewer_images_than_a_batch_are_refused(train: int, test: int, part: str) -> None:
+    with pytest.raises(DataError, match=part):
+        Trainer(cell_of(), Colours(train), Colours(test), shared=True)
+    Trainer(cell_of(), Colours(16), Colours(64), shared=True)
 
 
 def test_the_rate_falls_to_nothing() -> None:

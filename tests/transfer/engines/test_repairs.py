@@ -52,6 +52,7 @@ def test_the_stand_in_refuses_to_be_used() -> None:
         package._C.nms_rotated()
 
 
+@pytest.mark.slow
 def test_detectron2_can_report_on_its_environment() -> None:
     """Its `default_setup`, and so its own training tool, begins with that."""
     out = in_new_process(

@@ -22,6 +22,7 @@ OPTIONS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slug", often([FCN, UPERNET, SEMFPN], [FCN]))
 def test_the_stock_tools_take_our_files(
     tmp_path: Path, voc: Path, checkpoint: Path, slug: str, monkeypatch: pytest.MonkeyPatch

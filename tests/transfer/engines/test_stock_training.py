@@ -48,6 +48,7 @@ print(json.dumps({"result": trainer._last_eval_results["bbox"], "iterations": tr
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "slug", ["voc0712-r50c4-24k", pytest.param("voc0712-r50fpn-24k", marks=pytest.mark.slow)]
 )
