@@ -68,8 +68,7 @@ class Contrast(MethodModel):
         if self._generator is None:
             return super().channels(images)
         with torch.no_grad():
-            values: Tensor = without_autocast(self._generator, images.to(self.dtype).div(255.0))
-            return values
+            return self._generator(images.to(self.dtype).div(255.0))
 
     @abstractmethod
     def remember(self, batch: Batch, place: Place) -> Compare:

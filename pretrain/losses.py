@@ -97,8 +97,8 @@ def symmetric_nce(first: Tensor, second: Tensor, *, temperature: float) -> Tenso
         Tian et al. 2020, Contrastive Multiview Coding, eq. 2 and 3.
         Differs: the mean instead of the sum of the directions.
     """
-    with torch.autocast(first.device.type, enabled=False):
-        scores = first @ second.t() / temperature
-        own = torch.arange(len(first), device=first.device)
-        forth, back = (functional.cross_entropy(rows, own) for rows in (scores, scores.t()))
-        return (forth + back) / 2
+    forth, back = (
+        batch_nce(one, other, rank=0, temperature=temperature)
+        for one, other in ((first, second), (second, first))
+    )
+    return (forth + back) / 2

@@ -111,6 +111,8 @@ def test_the_plots_are_drawn_and_a_record_changed_by_hand_is_left_out(
         (["colour", "--data", "gone"], 4, "gone"),
         (["colour", "--set", "training.epochs=0"], 3, "epochs"),
         (["patches", "--set", "views.distances_px=[40]"], 3, "do not fit"),
+        (["colour", "--set", "views.crop_px=33"], 3, "crop_px"),
+        (["learned", "--set", "views.num_labelled=97"], 4, "num_labelled"),
         (["plot", "--results", "gone"], 8, "no study records"),
         (["plot", "--study", "gone", "--results", "gone"], 8, "gone"),
     ],

@@ -37,6 +37,16 @@ class _Studies(click.Group):
         return _study_command(cmd_name)
 
 
+def _results(function: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path),
+        default=Path("results/views"),
+        show_default=True,
+        help="Study records.",
+    )(function)
+
+
 def _options(function: Callable[..., None]) -> Callable[..., None]:
     path = click.Path(path_type=Path)
     options = (
@@ -45,7 +55,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(SIZES),
             default="smoke",
             show_default=True,
-            help="Seconds; under an hour on two cores; a GPU.",
+            help="For seconds, for two cores, for a GPU.",
         ),
         click.option(
             "--data", type=path, help="Images that views are made of; the embedded ones if left out."
@@ -54,9 +64,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
             "--probe-data", type=path, help="Labelled images for the probes, if not those of --data."
         ),
         click.option("--out", type=path, default=Path("runs/views"), show_default=True, help="Run folders."),
-        click.option(
-            "--results", type=path, default=Path("results/views"), show_default=True, help="Study records."
-        ),
+        _results,
         click.option(
             "--seeds", type=Seeds(), help="Trials, as in 0 or 0-4; the config's number if left out."
         ),
@@ -143,16 +151,6 @@ def command() -> None:
       bench views patches --size laptop --data DIV2K --probe-data stl10
       bench views plot
     """
-
-
-def _results(function: Callable[..., None]) -> Callable[..., None]:
-    return click.option(
-        "--results",
-        type=click.Path(path_type=Path),
-        default=Path("results/views"),
-        show_default=True,
-        help="Study records.",
-    )(function)
 
 
 @command.command("plot")

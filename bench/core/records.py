@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -115,7 +115,7 @@ SEAL = "sha256"
 """The key in a record's file that holds the hash of all others."""
 
 
-def sealed(record: Record) -> dict[str, Any]:
+def sealed(record: BaseModel) -> dict[str, Any]:
     """What a record's file holds: all fields, and a hash over them by which a later edit is found.
 
     It guards against a slip of the editor or of a script, not against a forger, who can hash as well.
@@ -142,14 +142,26 @@ def parse_record(value: Any, where: str) -> Record:
     version = value.get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
         raise StoreError(f"{where}: record schema {version!r}; this version reads schema {SCHEMA_VERSION}")
-    value = dict(value)
-    if value.pop(SEAL, None) != seal(value):
+    return unsealed(Record, value, where)
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def unsealed(model: type[R], value: dict[str, Any], where: str) -> R:
+    """A checked record of a model from what its file holds.
+
+    Raises:
+        StoreError: changed since it was written, a missing or unknown field, a value out of range.
+    """
+    fields = {name: content for name, content in value.items() if name != SEAL}
+    if value.get(SEAL) != seal(fields):
         raise StoreError(
             f"{where}: its {SEAL} does not fit its content: it was changed after it was written. "
             "Put the original back, or run that trial again into another --results folder"
         )
     try:
-        return Record.model_validate(value)
+        return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -13,15 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.core import atomic
 from bench.core.errors import BenchError, StoreError
 from bench.core.paths import safe_name
-from bench.core.records import SEAL, DataStamp, Provenance, seal
+from bench.core.records import DataStamp, Provenance, sealed, unsealed
 from bench.core.safe_json import read_json
 
 STUDY_SCHEMA: Final = 1
+
+Size = Literal["full", "laptop", "smoke"]
+"""Of a study's configs, from what means most to what means least."""
+
 MAX_BYTES = 4 * 1024**2
 """Far above any record of a study."""
 
@@ -56,7 +60,7 @@ class StudyRecord(BaseModel):
     schema_version: Literal[1] = STUDY_SCHEMA
     study: str
     study_version: int = Field(ge=1)
-    size: Literal["smoke", "laptop", "full"]
+    size: Size
     custom: bool
     identity: str = Field(pattern=r"^[0-9a-f]{64}$")
     setting: str
@@ -125,9 +129,8 @@ class StudyStore:
             DiskError: the place cannot be written.
         """
         path = self.path(record.study, record.id)
-        value = record.model_dump(mode="json")
         try:
-            atomic.create_bytes(path, atomic.json_text({**value, SEAL: seal(value)}).encode())
+            atomic.create_bytes(path, atomic.json_text(sealed(record)).encode())
         except FileExistsError:
             there = _read(path)
             if there.result() != record.result():
@@ -158,14 +161,4 @@ def _read(path: Path) -> StudyRecord:
     value = read_json(path, error=StoreError, max_bytes=MAX_BYTES)
     if not isinstance(value, dict) or value.get("schema_version") != STUDY_SCHEMA:
         raise StoreError(f"{path}: not a study record of schema {STUDY_SCHEMA}")
-    if value.pop(SEAL, None) != seal(value):
-        raise StoreError(
-            f"{path}: its {SEAL} does not fit its content: it was changed after it was written. "
-            "Put the original back, or run that cell again into another --results folder"
-        )
-    try:
-        return StudyRecord.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise StoreError(f"{path}: not a valid study record: {place}: {first['msg']}") from None
+    return unsealed(StudyRecord, value, str(path))

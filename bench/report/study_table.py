@@ -10,7 +10,7 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 from rich import box
@@ -19,15 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.core.errors import StoreError, UsageError, did_you_mean
-from bench.core.study import StudyRecord
+from bench.core.study import Size, StudyRecord
 from bench.report import stats
 from bench.report.grid import NONE, mean_and_std
 from bench.report.render import plain
 from bench.report.reverse_u import MIN_SEEDS, MIN_SETTINGS, Point, ReverseU
 
-Size = Literal["full", "laptop", "smoke"]
 _SIZES: tuple[Size, ...] = get_args(Size)
-"""From what means most to what means least."""
 
 
 class _Frozen(BaseModel):

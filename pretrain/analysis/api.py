@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from torch import nn
 from bench.core.records import DataStamp
 from bench.core.registry import Registry
 from pretrain.analysis.config import StudyConfig, ViewsConfig
-from pretrain.analysis.pictures import Sources
+from pretrain.analysis.pictures import Sources, whole_images
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ class Cell:
     seed: int
     data: Any
     device: torch.device
+
+
+class Stamped(Protocol):
+    """What a study works on; the rest is between its `data` and its trainer."""
+
+    @property
+    def stamp(self) -> DataStamp:
+        """For the record."""
 
 
 class Trainer(ABC):
@@ -106,8 +114,8 @@ class Study:
         knob_name: What is turned, with its unit; empty where settings are no numbers.
         scores: The names of scores, the main one first, to what they are called on an axis.
         settings: All of them, in order.
-        data: Config and folders to what a cell is given, and its stamp.
         trainer: A cell to what trains it.
+        data: Config and folders to what a cell is given.
         takes_data: Whether --data means something to it.
     """
 
@@ -119,8 +127,8 @@ class Study:
     knob_name: str
     scores: Mapping[str, str]
     settings: Callable[[StudyConfig[Any]], tuple[Setting, ...]]
-    data: Callable[[StudyConfig[Any], Sources], tuple[Any, DataStamp]]
     trainer: Callable[[Cell], Trainer]
+    data: Callable[[StudyConfig[Any], Sources], Stamped] = whole_images
     takes_data: bool = True
 
 

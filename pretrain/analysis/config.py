@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 
 from bench.core.config import Section
 from bench.core.protocol import not_in_identity
-
-Size = Literal["smoke", "laptop", "full"]
+from bench.core.study import Size
 
 
 class PicturesConfig(Section):
@@ -68,7 +67,7 @@ class ProbeConfig(Section):
     """`[probe]`: linear classifiers on frozen features, their weight decay chosen on held-out images.
 
     Attributes:
-        num_weight_decays: Tried, in equal steps of their logarithm from 1e-6 to 1e2.
+        num_weight_decays: Tried, an image, in equal steps of their logarithm from 1e-6 to 1e2.
         max_iterations: Of L-BFGS.
         dense_steps: Updates of the linear classifier of positions, for segmentation.
     """
@@ -90,7 +89,7 @@ class StudyConfig(Section, Generic[V]):
 
     Attributes:
         study: Its name.
-        size: smoke: seconds, laptop: under an hour on two cores, full: a GPU.
+        size: smoke: seconds, laptop: meant for two cores, full: for a GPU.
         seeds: How many trials of each setting, if --seeds says nothing.
         views: The settings.
     """
@@ -113,4 +112,11 @@ class StudyConfig(Section, Generic[V]):
             value = getattr(self.images, key)
             if value and value < least:
                 raise ValueError(f"images.{key} is {value}; a batch has {least}")
+        return self
+
+    @model_validator(mode="after")
+    def _crops_fit(self) -> StudyConfig[V]:
+        crop_px = getattr(self.views, "crop_px", 0)
+        if crop_px > self.images.size_px:
+            raise ValueError(f"views.crop_px is {crop_px}, more than images.size_px, {self.images.size_px}")
         return self

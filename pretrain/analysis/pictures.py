@@ -20,7 +20,7 @@ from bench.images.views import center_view
 from bench.synth.generate import GENERATOR_VERSION
 from bench.synth.layout import CLASS_NAMES
 from bench.synth.scene import make_portrait, make_scene
-from pretrain.analysis.config import PicturesConfig
+from pretrain.analysis.config import PicturesConfig, StudyConfig
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -141,6 +141,11 @@ def open_pictures(
     return StudyData(**made, classes=test.classes, stamp=stamp)
 
 
+def whole_images(config: StudyConfig[Any], sources: Sources) -> StudyData:
+    """The data of a study that makes views of whole images."""
+    return open_pictures(sources, config.images)
+
+
 def _name(place: Path | None) -> str:
     return "embedded images" if place is None else place.resolve().name
 
@@ -224,11 +229,13 @@ def _labelled(root: Path, side: int, counts: tuple[int, int], index_root: Path |
 
 
 def _chosen(rows: npt.NDArray[np.int64], wanted: int, part: int) -> npt.NDArray[np.int64]:
-    """At most `wanted` of these numbers, in order, the same in every study; 0 for all."""
-    if wanted == 0 or wanted >= len(rows):
-        return rows
+    """At most `wanted` of these numbers in an order that is the same in every study; 0 for all.
+
+    Never in that of the folders: the candidates among which a view is looked for would be of one class, and
+    the first images with labels would be of few.
+    """
     order = rng.generator(EMBEDDED_SEED, "order", part).permutation(len(rows))
-    return np.sort(rows[order[:wanted]])
+    return rows[order[: wanted or len(rows)]]
 
 
 def _read(source: ImageSource, rows: npt.NDArray[np.int64], side: int) -> _Part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,8 @@ from bench.core.config import find_config, load_config
 from bench.core.errors import ConfigError, UsageError
 from bench.core.paths import ROOT
 from bench.core.protocol import differences, digest, number_changing
-from bench.core.records import DataStamp
 from bench.core.study import StudyRecord, StudyStore, study_id
-from pretrain.analysis.api import STUDIES, Cell, Setting, Study
+from pretrain.analysis.api import STUDIES, Cell, Setting, Stamped, Study
 from pretrain.analysis.config import StudyConfig
 from pretrain.analysis.pictures import Sources
 
@@ -48,7 +48,6 @@ class Plan:
         config: As its file says, and --set.
         departures: Fields that differ from the file.
         data: What cells are given.
-        stamp: What that is, for records.
         identity: Hash of what moves numbers, but setting and seed.
         settings: All of them.
         seeds: Trials of each.
@@ -59,8 +58,7 @@ class Plan:
     study: Study
     config: StudyConfig[Any]
     departures: tuple[str, ...]
-    data: Any
-    stamp: DataStamp
+    data: Stamped
     identity: str
     settings: tuple[Setting, ...]
     seeds: tuple[int, ...]
@@ -103,14 +101,14 @@ class Plan:
     def lines(self) -> list[str]:
         """What will be done, for a person."""
         config, training = self.config, self.config.training
-        counts = ", ".join(f"{count:,} {part}" for part, count in self.stamp.counts.items())
+        counts = ", ".join(f"{count:,} {part}" for part, count in self.data.stamp.counts.items())
         lines = [
             f"Study     {self.study.name}: {self.study.summary}",
-            f"Data      {self.stamp.name}, {config.images.size_px} px: {counts}",
+            f"Data      {self.data.stamp.name}, {config.images.size_px} px: {counts}",
             f"Networks  {config.network.arch}; {training.epochs} epochs, batch {training.batch_size}, "
             f"temperature {training.temperature:g}",
             f"I_NCE     among K = {training.num_candidates} candidates, at most "
-            f"{torch.log(torch.tensor(float(training.num_candidates))):.2f} nats",
+            f"{math.log(training.num_candidates):.2f} nats",
             f"Cells     {len(self.settings)} settings x {len(self.seeds)} seeds on {self.device.type}",
         ]
         return lines + [f"Changed   {departure}" for departure in self.departures]
@@ -136,7 +134,7 @@ def make_plan(options: Options) -> Plan:
     fields = number_changing(config)
     departures = tuple(differences(fields, number_changing(published), what=path.name))
     settings = study.settings(config)
-    data, stamp = study.data(
+    data = study.data(
         config, Sources(options.data, options.probe_data, None if options.dry_run else options.out / "index")
     )
     seeds = options.seeds if options.seeds is not None else tuple(range(config.seeds))
@@ -145,9 +143,8 @@ def make_plan(options: Options) -> Plan:
         config=config,
         departures=departures,
         data=data,
-        stamp=stamp,
         identity=digest(
-            {"study": study.name, "version": study.version, "fields": fields, "data": stamp.fingerprint}
+            {"study": study.name, "version": study.version, "fields": fields, "data": data.stamp.fingerprint}
         ),
         settings=settings,
         seeds=seeds,

@@ -108,7 +108,7 @@ def _record(
         critic=measured.critic,
         bounds=dict(measured.bounds),
         scores=dict(measured.scores),
-        data=plan.stamp,
+        data=plan.data.stamp,
         config=plan.config.model_dump(mode="json"),
         details=dict(measured.details),
         provenance=stopwatch.provenance(earlier_seconds=earlier),

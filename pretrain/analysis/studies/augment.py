@@ -18,7 +18,6 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.card import Card, hash_tensors
-from bench.core.records import DataStamp
 from bench.core.weights import WEIGHTS_FILE, Weights, weights_bytes
 from bench.images.view_config import Jitter, ViewConfig
 from bench.images.views import draw_view, render_view
@@ -26,7 +25,7 @@ from pretrain.analysis.api import Cell, Measured, Setting, Study
 from pretrain.analysis.config import StudyConfig, ViewsConfig
 from pretrain.analysis.image_pairs import centres, to_values
 from pretrain.analysis.pair_training import Pairs, PairTrainer, Rows, view_encoder
-from pretrain.analysis.pictures import Pictures, Sources, StudyData, open_pictures
+from pretrain.analysis.pictures import Pictures, StudyData
 from pretrain.analysis.probes import in_parts, linear_accuracy
 from pretrain.modality import MEAN, STD
 from pretrain.plan import config_path, read_config
@@ -164,11 +163,6 @@ class AugmentTrainer(PairTrainer):
         return Weights(card=card, tensors=tensors)
 
 
-def _data(config: StudyConfig[Any], sources: Sources) -> tuple[StudyData, DataStamp]:
-    found = open_pictures(sources, config.images)
-    return found, found.stamp
-
-
 ENTRY = Study(
     name="augment",
     version=1,
@@ -179,6 +173,5 @@ ENTRY = Study(
     knob_name="",
     scores={"top1": "linear probe, top-1 (%)"},
     settings=_settings,
-    data=_data,
     trainer=AugmentTrainer,
 )

@@ -12,11 +12,9 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from bench.core.errors import did_you_mean
-from bench.core.records import DataStamp
 from pretrain.analysis.api import Cell, Setting, Study, Trainer
 from pretrain.analysis.config import StudyConfig, ViewsConfig
 from pretrain.analysis.image_pairs import SplitTrainer
-from pretrain.analysis.pictures import Sources, StudyData, open_pictures
 from pretrain.views.colour_spaces import SPACES, split
 
 ChannelSplit = Literal["1|23", "2|13", "3|12"]
@@ -62,11 +60,6 @@ def _views(values: Tensor, *, space: str, first: int) -> tuple[Tensor, Tensor]:
     return split(found.normalise(found.to(values)), (first,))
 
 
-def _data(config: StudyConfig[Any], sources: Sources) -> tuple[StudyData, DataStamp]:
-    found = open_pictures(sources, config.images)
-    return found, found.stamp
-
-
 ENTRY = Study(
     name="colour",
     version=1,
@@ -76,6 +69,5 @@ ENTRY = Study(
     knob_name="",
     scores={"top1": "linear probe, top-1 (%)", "miou": "linear segmentation, mIoU (%)"},
     settings=_settings,
-    data=_data,
     trainer=_trainer,
 )

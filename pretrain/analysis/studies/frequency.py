@@ -10,11 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bench.core.records import DataStamp
 from pretrain.analysis.api import Cell, Setting, Study, Trainer
 from pretrain.analysis.config import StudyConfig, ViewsConfig
 from pretrain.analysis.image_pairs import SplitTrainer
-from pretrain.analysis.pictures import Sources, StudyData, open_pictures
 from pretrain.views.frequency import frequency_split
 
 
@@ -46,11 +44,6 @@ def _views(values: Any, *, sigma_px: float) -> Any:
     return 2.0 * low - 1.0, 2.0 * residual
 
 
-def _data(config: StudyConfig[Any], sources: Sources) -> tuple[StudyData, DataStamp]:
-    found = open_pictures(sources, config.images)
-    return found, found.stamp
-
-
 ENTRY = Study(
     name="frequency",
     version=1,
@@ -60,6 +53,5 @@ ENTRY = Study(
     knob_name="blur, sigma (px)",
     scores={"top1": "linear probe, top-1 (%)", "miou": "linear segmentation, mIoU (%)"},
     settings=_settings,
-    data=_data,
     trainer=_trainer,
 )

@@ -22,12 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.core import rng
-from bench.core.records import DataStamp
-from pretrain.analysis.api import Cell, Setting, Study, Trainer
+from bench.core.errors import DataError
+from pretrain.analysis.api import Cell, Setting, Study
 from pretrain.analysis.config import NetworkConfig, StudyConfig, ViewsConfig
 from pretrain.analysis.image_pairs import SplitTrainer, crops
 from pretrain.analysis.networks import build_encoders, build_trunk
-from pretrain.analysis.pictures import Sources, StudyData, open_pictures
 from pretrain.losses import symmetric_nce
 from pretrain.views.colour_spaces import SPACES
 from pretrain.views.flows import FlowKind
@@ -48,7 +47,7 @@ class LearnedViews(ViewsConfig):
         hidden: Channels of their hidden layers.
         learning_epochs: Passes over the images to learn views in.
         generator_rate: Learning rate of the generator.
-        num_labelled: Labelled images, the first of those of the probe; for semi-supervised views.
+        num_labelled: Images whose labels semi-supervised views are learnt with, some of those of the probe.
         label_weight: Of the cross entropy beside I_NCE.
         crop_px: Side of the crop that is split.
     """
@@ -93,6 +92,9 @@ class LearnedTrainer(SplitTrainer):
     Attributes:
         generator: g; the identity where views are raw.
         mode: How it is learnt.
+
+    Raises:
+        DataError: as `PairTrainer`, or fewer images have labels than views are to be learnt with.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -113,6 +115,11 @@ class LearnedTrainer(SplitTrainer):
             Classifier(cell.config.network, channels, num_classes) for channels in (1, 2)
         )
         super().__init__(cell, self._fixed, (1, 2), views.crop_px)
+        if views.num_labelled > len(self.data.probe):
+            raise DataError(
+                f"views.num_labelled is {views.num_labelled:,}, but the probe has "
+                f"{len(self.data.probe):,} images (images.num_probe); lower it, or give more"
+            )
         self.num_learning = 0 if self.mode == "raw" else views.learning_epochs * self.steps_per_epoch
         self.num_steps += self.num_learning
         self.module = nn.ModuleDict(
@@ -178,7 +185,7 @@ class LearnedTrainer(SplitTrainer):
         """Cross entropy of both classifiers on labelled images, with gradient to the generator."""
         probe, views = self.data.probe, self.config.views
         draw = rng.generator(self.cell.seed, "view", number, 1)
-        rows = draw.integers(min(views.num_labelled, len(probe)), size=self.config.training.batch_size)
+        rows = draw.integers(views.num_labelled, size=self.config.training.batch_size)
         values = crops(probe, rows, self.crop_px, draw).to(self.cell.device)
         labels = torch.from_numpy(probe.known_labels[rows]).to(self.cell.device)
         scores = (
@@ -241,15 +248,6 @@ def _settings(config: StudyConfig[Any]) -> tuple[Setting, ...]:
     return tuple(found)
 
 
-def _data(config: StudyConfig[Any], sources: Sources) -> tuple[StudyData, DataStamp]:
-    found = open_pictures(sources, config.images)
-    return found, found.stamp
-
-
-def _trainer(cell: Cell) -> Trainer:
-    return LearnedTrainer(cell)
-
-
 ENTRY = Study(
     name="learned",
     version=1,
@@ -259,6 +257,5 @@ ENTRY = Study(
     knob_name="",
     scores={"top1": "linear probe, top-1 (%)", "miou": "linear segmentation, mIoU (%)"},
     settings=_settings,
-    data=_data,
-    trainer=_trainer,
+    trainer=LearnedTrainer,
 )

@@ -21,7 +21,7 @@ from bench.core.log import progress
 from bench.core.protocol import digest
 from bench.core.records import DataStamp
 from bench.synth.moving_digits import FACTORS, GENERATOR_VERSION, LabelledFrames, MovingDigits
-from pretrain.analysis.api import Cell, Measured, Setting, Study, Trainer
+from pretrain.analysis.api import Cell, Measured, Setting, Study
 from pretrain.analysis.config import StudyConfig, ViewsConfig
 from pretrain.analysis.pair_training import Pairs, PairTrainer, Rows, view_encoder
 from pretrain.analysis.pictures import Sources
@@ -60,12 +60,14 @@ class DigitData:
     """Pairs and labelled frames; pairs of one set of shared factors are drawn once.
 
     Attributes:
+        stamp: For the record.
         generator: What draws them.
         counts: How many of each part.
         probe: Frames that linear heads are fitted to.
         test: Frames that they are tested on.
     """
 
+    stamp: DataStamp
     generator: MovingDigits
     counts: dict[str, int]
     probe: LabelledFrames
@@ -154,7 +156,7 @@ def _settings(config: StudyConfig[Any]) -> tuple[Setting, ...]:
     return tuple(Setting(names, "shared factors") for names in config.views.shared)
 
 
-def _data(config: StudyConfig[Any], _sources: Sources) -> tuple[DigitData, DataStamp]:
+def _data(config: StudyConfig[Any], _sources: Sources) -> DigitData:
     images, views = config.images, config.views
     generator = MovingDigits(
         DATA_SEED,
@@ -171,11 +173,7 @@ def _data(config: StudyConfig[Any], _sources: Sources) -> tuple[DigitData, DataS
     stamp = DataStamp(
         name="moving digits", fingerprint=digest(facts), counts=counts, classes=tuple(map(str, range(10)))
     )
-    return DigitData(generator, counts, probe, test), stamp
-
-
-def _trainer(cell: Cell) -> Trainer:
-    return DigitsTrainer(cell)
+    return DigitData(stamp, generator, counts, probe, test)
 
 
 ENTRY = Study(
@@ -193,6 +191,6 @@ ENTRY = Study(
     },
     settings=_settings,
     data=_data,
-    trainer=_trainer,
+    trainer=DigitsTrainer,
     takes_data=False,
 )

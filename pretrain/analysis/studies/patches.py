@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.errors import ConfigError
-from bench.core.records import DataStamp
 from pretrain.analysis.api import Cell, Measured, Setting, Study
 from pretrain.analysis.config import StudyConfig, ViewsConfig
 from pretrain.analysis.image_pairs import to_values
@@ -103,9 +102,8 @@ class PatchTrainer(PairTrainer):
         return in_parts(features, torch.from_numpy(part.pixels), self.cell.device)
 
 
-def _data(config: StudyConfig[Any], sources: Sources) -> tuple[StudyData, DataStamp]:
-    found = open_pictures(sources, config.images, probe_px=config.views.patch_px, scenes=True)
-    return found, found.stamp
+def _data(config: StudyConfig[Any], sources: Sources) -> StudyData:
+    return open_pictures(sources, config.images, probe_px=config.views.patch_px, scenes=True)
 
 
 ENTRY = Study(

@@ -88,6 +88,16 @@ def test_a_folder_is_read_whole_or_as_many_as_asked_for(tmp_path: Path) -> None:
     assert some.stamp.fingerprint == again.stamp.fingerprint != data.stamp.fingerprint
 
 
+def test_images_of_folders_come_in_no_order_of_classes(tmp_path: Path) -> None:
+    """Else a batch of candidates would be of one class, and the first labelled images of few."""
+    root = write_folder(tmp_path / "set", classes=("a", "b", "c", "d"), count=10)
+    whole = PicturesConfig(size_px=32, num_train=0, num_probe=0, num_test=0)
+    for config in (whole, whole.model_copy(update={"num_train": 20, "num_probe": 20, "num_test": 20})):
+        data = open_pictures(Sources(data=root), config)
+        for part in (data.train, data.held_out, data.probe, data.test):
+            assert len(set(part.known_labels[:10].tolist())) >= 3
+
+
 def test_images_without_classes_need_probe_data(tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
