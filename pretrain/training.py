@@ -8,15 +8,18 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from bench.core import checkpoint as checkpoints
 from bench.core.errors import CheckpointError, DivergedError
 from bench.core.log import say
 from bench.core.provenance import package_versions
+from pretrain import optimizer_state
 from pretrain.api import MethodModel
 from pretrain.config import PretrainConfig
 from pretrain.data.order import Order
+
+_OPTIMIZER = "optimizer."
+"""What names of the optimiser's tensors begin with in a checkpoint."""
 
 
 @dataclass
@@ -113,12 +116,8 @@ def _owner(training: Training) -> dict[str, Any]:
 
 def _to_checkpoint(training: Training, state: Progress) -> checkpoints.Checkpoint:
     tensors = {f"model.{name}": value.detach().cpu() for name, value in training.model.state_dict().items()}
-    for index, entry in training.optimizer.state_dict()["state"].items():
-        for name, value in entry.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value.detach().cpu()
-            elif value is not None:
-                raise TypeError(f"the optimiser keeps {name} as {type(value).__name__}; expected a tensor")
+    remembered = optimizer_state.to_tensors(training.optimizer)
+    tensors |= {f"{_OPTIMIZER}{name}": value for name, value in remembered.items()}
     bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if bad:
         raise DivergedError(
@@ -149,19 +148,7 @@ def _from_checkpoint(training: Training, found: checkpoints.Checkpoint) -> Progr
             )
     model = {k.removeprefix("model."): v for k, v in found.tensors.items() if k.startswith("model.")}
     training.model.load_state_dict(model, strict=True)
-    own = training.optimizer.state_dict()
-    own["state"] = {}
-    trained = [value for group in training.optimizer.param_groups for value in group["params"]]
-    for name, value in found.tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            like = trained[int(index)]
-            if value.shape == like.shape:
-                # torch's fused optimisers walk through the memory of all tensors as if in one order; with
-                # channels last they would take the momentum of one weight for that of another.
-                value = torch.empty_like(like, dtype=value.dtype).copy_(value)
-            own["state"].setdefault(int(index), {})[key] = value
-    training.optimizer.load_state_dict(own)
+    optimizer_state.from_tensors(training.optimizer, found.tensors, _OPTIMIZER)
     if training.scaler and state["scaler"]:
         training.scaler.load_state_dict(state["scaler"])
     return Progress(

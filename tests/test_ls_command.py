@@ -15,6 +15,7 @@ from bench.commands.ls import command
 from bench.core.card import InputSpec
 from bench.core.paths import CONFIGS
 from bench.report.published import read_published
+from pretrain.analysis.api import STUDIES
 from pretrain.api import METHODS
 from transfer.adapters.layout import STANDARD_INPUT
 from transfer.adapters.layouts import LAYOUTS
@@ -139,3 +140,14 @@ def test_every_method_with_parts_configs_published_numbers_and_departures() -> N
     # CMC's, as PyContrast's README has it: 58.6 after 200 epochs.
     (row,) = (row for row in by_name["cmc"]["published"] if row["protocol"] == "in1k-linear-60ep-pycontrast")
     assert (row["value"], row["pretrain_epochs"]) == (58.6, 200)
+
+
+def test_every_study_with_what_is_turned_measured_and_its_three_configs() -> None:
+    values = json.loads(run("studies", "--json"))
+    assert [value["name"] for value in values] == STUDIES.names()
+    for value, block in zip(values, run("studies").strip().split("\n\n"), strict=True):
+        study = STUDIES.get(value["name"])
+        assert value["configs"] == [f"{value['name']}-{size}" for size in ("full", "laptop", "smoke")]
+        assert block.split("\n")[0] == value["name"]
+        said = (study.summary, study.source, study.knob_name, *study.scores.values(), *value["configs"])
+        assert all(text in block for text in said)

@@ -148,6 +148,47 @@ def methods(as_json: bool) -> None:
         click.echo()
 
 
+@command.command("studies")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def studies(as_json: bool) -> None:
+    """List the studies of views: what is turned, what is measured, the configs, where each is from.
+
+    \b
+    Examples:
+      bench ls studies
+      bench ls studies --json
+    """
+    from bench.commands._text import echo_json, rows, terminal_width
+    from bench.core.paths import CONFIGS
+    from pretrain.analysis.api import STUDIES
+
+    found: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "version": study.version,
+            "summary": study.summary,
+            "turned": study.knob_name,
+            "scores": dict(study.scores),
+            "takes_data": study.takes_data,
+            "configs": [path.stem for path in sorted((CONFIGS / "views").glob(f"{name}-*.toml"))],
+            "source": study.source,
+        }
+        for name, study in STUDIES
+    ]
+    if as_json:
+        echo_json(found)
+        return
+    for entry in found:
+        click.echo(entry["name"])
+        facts = [("is", entry["summary"]), ("turned", entry["turned"] or "settings that are no numbers")]
+        facts += [("measured", "; ".join(("I_NCE (nats)", *entry["scores"].values())))]
+        facts += [("--data", "takes it" if entry["takes_data"] else "takes none: all is drawn")]
+        facts += [("configs", ", ".join(entry["configs"])), ("from", entry["source"])]
+        for line in rows(facts, column=9, width=terminal_width()):
+            click.echo(line)
+        click.echo()
+
+
 def _word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

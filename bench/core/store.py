@@ -131,7 +131,7 @@ class Store:
     def scan(self) -> Scan:
         """All records below the root; a file that is not one, or lies under a wrong name, is named."""
         scan = Scan()
-        for path in self._files(scan.left_out):
+        for path in json_files(self.root, scan.left_out):
             try:
                 record = _read(path)
                 expected = self.path(record.weights.name, record.task, record.id)
@@ -143,21 +143,25 @@ class Store:
                 scan.records.append(record)
         return scan
 
-    def _files(self, left_out: list[str]) -> Iterator[Path]:
-        """Every `.json` at any depth, sorted: a record moved to a wrong depth must be named, not missed."""
 
-        def unreadable(error: OSError) -> None:
-            if error.filename != str(self.root) or self.root.exists():
-                left_out.append(f"{error.filename}: cannot be read: {error.strerror}")
+def json_files(root: Path, left_out: list[str]) -> Iterator[Path]:
+    """Every `.json` at any depth, sorted: a record moved to a wrong depth must be named, not missed.
 
-        for folder, subfolders, names in os.walk(self.root, onerror=unreadable):
-            subfolders.sort()
-            for name in subfolders:
-                if os.path.islink(os.path.join(folder, name)):
-                    left_out.append(
-                        f"{os.path.join(folder, name)}: a link to a folder; links are not followed"
-                    )
-            yield from (Path(folder, name) for name in sorted(names) if name.endswith(".json"))
+    Args:
+        root: A folder of records, which need not be there.
+        left_out: Gets a line for each folder that cannot be read, or is a link.
+    """
+
+    def unreadable(error: OSError) -> None:
+        if error.filename != str(root) or root.exists():
+            left_out.append(f"{error.filename}: cannot be read: {error.strerror}")
+
+    for folder, subfolders, names in os.walk(root, onerror=unreadable):
+        subfolders.sort()
+        for name in subfolders:
+            if os.path.islink(os.path.join(folder, name)):
+                left_out.append(f"{os.path.join(folder, name)}: a link to a folder; links are not followed")
+        yield from (Path(folder, name) for name in sorted(names) if name.endswith(".json"))
 
 
 def _read(path: Path) -> Record:

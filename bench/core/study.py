@@ -20,6 +20,7 @@ from bench.core.errors import BenchError, StoreError
 from bench.core.paths import safe_name
 from bench.core.records import DataStamp, Provenance, sealed, unsealed
 from bench.core.safe_json import read_json
+from bench.core.store import json_files
 
 STUDY_SCHEMA: Final = 1
 
@@ -47,7 +48,6 @@ class StudyRecord(BaseModel):
         i_nce: log K - loss on pairs that were not trained on, in nats; at most log K.
         num_candidates: K.
         critic: What scores a pair, in words.
-        bounds: Other estimates of the mutual information, in nats.
         scores: What the representation is good for, each in percent, more is better.
         data: What it was measured on.
         config: The whole config.
@@ -71,7 +71,6 @@ class StudyRecord(BaseModel):
     i_nce: float
     num_candidates: int = Field(ge=2)
     critic: str
-    bounds: dict[str, float] = {}
     scores: dict[str, float]
     data: DataStamp
     config: dict[str, Any]
@@ -143,7 +142,7 @@ class StudyStore:
     def scan(self) -> StudyScan:
         """All records below the root; a file that is not one, or lies under a wrong name, is named."""
         scan = StudyScan()
-        for path in sorted(self.root.rglob("*.json")):
+        for path in json_files(self.root, scan.left_out):
             try:
                 record = _read(path)
                 expected = self.path(record.study, record.id)

@@ -150,7 +150,7 @@ def draw_bars(
     names = [plain(words.get(score, score)) for score in scores]
     width = 0.8 / len(scores)
     letters = max(8, int(90 / len(group.rows)))
-    ticks = [[*textwrap.wrap(plain(row.setting), letters), nats(row.i_nce)] for row in group.rows]
+    ticks = [[*_broken(row.setting, letters), nats(row.i_nce)] for row in group.rows]
     with _style():
         figure, axes = _figure(group, caption, names, tick_lines=max(map(len, ticks)))
         for index, (score, name) in enumerate(zip(scores, names, strict=True)):
@@ -173,6 +173,11 @@ def draw_bars(
         axes.set_ylim(bottom=0.0)
         _legend(axes)
         _write(figure, path_png, path_svg)
+
+
+def _broken(setting: str, letters: int) -> list[str]:
+    """A name in lines of so many letters; "digit+background" breaks behind its "+"."""
+    return [line.replace("+ ", "+") for line in textwrap.wrap(plain(setting).replace("+", "+ "), letters)]
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class Estimate(_Frozen):
 
 
 class SettingRow(_Frozen):
-    """One setting. I_NCE and `bounds` are in nats, `scores` in percent; `records` are ids."""
+    """One setting. I_NCE is in nats, `scores` in percent; `records` are ids."""
 
     setting: str
     series: str
@@ -50,7 +50,6 @@ class SettingRow(_Frozen):
     seeds: tuple[int, ...]
     records: tuple[str, ...]
     i_nce: Estimate
-    bounds: dict[str, Estimate]
     scores: dict[str, Estimate]
 
 
@@ -59,7 +58,7 @@ class StudyGroup(_Frozen):
 
     `newest_version` is that of the study among all records given; `knob_name` is what `knob` is in every row,
     with its unit, or empty where settings are no numbers. `rows` go up by knob where there is one, else by
-    I_NCE; `bounds` and `scores` name their columns.
+    I_NCE; `scores` names their columns.
     """
 
     study: str
@@ -73,7 +72,6 @@ class StudyGroup(_Frozen):
     data: str
     data_fingerprint: str
     knob_name: str
-    bounds: tuple[str, ...]
     scores: tuple[str, ...]
     rows: tuple[SettingRow, ...]
 
@@ -155,7 +153,6 @@ def header(group: StudyGroup) -> list[str]:
         *(["series"] if len(group.series) > 1 else []),
         *([group.knob_name] if group.knob_name else []),
         "I_NCE (nats)",
-        *(f"{name} (nats)" for name in group.bounds),
         *(f"{name} (%)" for name in group.scores),
         "seeds",
     ]
@@ -169,7 +166,6 @@ def rows(group: StudyGroup) -> list[list[str]]:
             *([row.series] if len(group.series) > 1 else []),
             *([f"{row.knob:g}"] if group.knob_name else []),
             nats(row.i_nce),
-            *(nats(row.bounds[name]) if name in row.bounds else NONE for name in group.bounds),
             *(percent(row.scores[name]) if name in row.scores else NONE for name in group.scores),
             str(len(row.seeds)),
         ]
@@ -271,7 +267,6 @@ def _group(records: Sequence[StudyRecord], newest_version: int) -> StudyGroup:
         data=first.data.name,
         data_fingerprint=first.data.fingerprint,
         knob_name=knob_name,
-        bounds=tuple(sorted({name for record in records for name in record.bounds})),
         scores=tuple(sorted({name for record in records for name in record.scores})),
         rows=tuple(made),
     )
@@ -286,7 +281,6 @@ def _row(records: Sequence[StudyRecord]) -> SettingRow:
         seeds=tuple(record.seed for record in records),
         records=tuple(record.id for record in records),
         i_nce=_estimate([(record.seed, record.i_nce) for record in records]),
-        bounds=_estimates([(record.seed, record.bounds) for record in records]),
         scores=_estimates([(record.seed, record.scores) for record in records]),
     )
 

@@ -9,8 +9,9 @@ Source:
     Moving-MNIST".
     Differs: scikit-learn's 8x8 digits in place of MNIST; generated textures, a small fixed set of them, in
     place of images of STL-10 (so that "which background" is a class); positions and speeds are whole
-    pixels; a digit has a random colour in each view. What the paper draws from which distribution, and
-    whether "the same digit" is the same handwritten sample there, is not confirmed: see `same_sample`.
+    pixels; a digit has a random colour in each view, or is white. What the paper draws from which
+    distribution, and whether "the same digit" is the same handwritten sample there, is not confirmed: see
+    `same_sample`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,7 @@ import numpy.typing as npt
 from bench.core.errors import UsageError, did_you_mean
 from bench.synth.background import background
 from bench.synth.digit_pictures import NUM_CLASSES, SAMPLES, FrameFactors, contrasting_colour, draw
-from bench.synth.integer import Bits, ByteArray
+from bench.synth.integer import Bits, ByteArray, IntArray
 
 GENERATOR_VERSION = 1
 """Rises whenever a pixel or a label of any view changes."""
@@ -38,6 +40,10 @@ GRID = 4
 
 MIN_SIZE_PX, MAX_SIZE_PX = 32, 128
 MIN_DIGIT_PX = 8
+
+DigitColour = Literal["contrasting", "white"]
+WHITE: IntArray = np.full(3, 255, np.int32)
+WHITE.setflags(write=False)
 
 # Kinds of places in the "synth" stream; 0 and 1 are the scenes and portraits of `bench.synth.scene`.
 _BACKGROUND, _PAIR, _LABELLED = 2, 3, 4
@@ -131,6 +137,10 @@ class MovingDigits:
         num_backgrounds: Size of the set of background pictures, 2 to 1,000.
         digit_px: Side of the digit's box, 8 px to `size_px` - 3; 7/16 of `size_px` if left out, as the 28 of
             64 px in Moving MNIST.
+        digit_colour: contrasting: random in each view, one that shows before the background; white.
+        background_brightness: What pixels of the backgrounds are multiplied by, above 0 to 1. White digits
+            before pictures at half of their brightness are learnt without labels by small networks within
+            minutes on a CPU; contrasting ones before bright textures are not, nor with labels.
         same_sample: A shared digit is the same handwritten sample in both views; otherwise the same class
             in another random handwriting, which then is all that the digits have in common.
 
@@ -151,6 +161,8 @@ class MovingDigits:
         num_frames: int = 10,
         num_backgrounds: int = 32,
         digit_px: int | None = None,
+        digit_colour: DigitColour = "contrasting",
+        background_brightness: float = 1.0,
         same_sample: bool = False,
     ) -> None:
         """Check the numbers and generate the backgrounds."""
@@ -169,14 +181,21 @@ class MovingDigits:
             for name, value, low, high in ranges
             if not low <= value <= high
         ]
+        if not 0.0 < background_brightness <= 1.0:
+            problems.append(
+                f"moving digits: background_brightness is {background_brightness}, expected above 0 to 1"
+            )
         if problems:
             raise UsageError.of(problems)
+        self.digit_colour = digit_colour
         self.seed, self.same_sample = seed, same_sample
         self.size_px, self.num_frames, self.digit_px = size_px, num_frames, digit_px
         self.num_places = size_px - digit_px + 1
         self.max_speed = size_px // 16
         pictures = [background(Bits(seed, _BACKGROUND, one), size_px) for one in range(num_backgrounds)]
-        self.backgrounds: ByteArray = np.stack(pictures).transpose(0, 2, 3, 1).astype(np.uint8)
+        bright = np.stack(pictures).transpose(0, 2, 3, 1).astype(np.int32)
+        # in whole numbers, so that pixels are equal everywhere
+        self.backgrounds: ByteArray = (bright * round(256 * background_brightness) // 256).astype(np.uint8)
         self.backgrounds.setflags(write=False)
 
     def pair(self, index: int, shared: Iterable[str], split: str) -> Pair:
@@ -203,7 +222,7 @@ class MovingDigits:
         x = bounce(first.position[0], velocity_x, self.num_frames + 1, self.num_places).tolist()
         y = bounce(first.position[1], velocity_y, self.num_frames + 1, self.num_places).tolist()
         *positions, next_position = zip(x, y, strict=True)
-        sequence_colour = contrasting_colour(bits, self.backgrounds[first.background])
+        sequence_colour = self._colour(bits, first.background)
 
         new = self._still(bits, split)
         keeps_digit = "digit" in shared
@@ -213,7 +232,7 @@ class MovingDigits:
             background=first.background if "background" in shared else new.background,
             position=next_position if "position" in shared else new.position,
         )
-        frame_colour = contrasting_colour(bits, self.backgrounds[frame.background])
+        frame_colour = self._colour(bits, frame.background)
 
         stills = [replace(first, position=position) for position in positions]
         colours = [sequence_colour] * len(stills) + [frame_colour]
@@ -239,7 +258,7 @@ class MovingDigits:
         for index in indices:
             bits = self._bits(_LABELLED, split, index)
             factors.append(self._still(bits, split))
-            colours.append(contrasting_colour(bits, self.backgrounds[factors[-1].background]))
+            colours.append(self._colour(bits, factors[-1].background))
         position = np.array([one.position for one in factors], dtype=np.int64)
         cells = position * GRID // self.num_places
         return LabelledFrames(
@@ -278,6 +297,11 @@ class MovingDigits:
     def _bits(self, kind: int, split: str, index: int) -> Bits:
         (split,) = _known([split], SPLITS, "split")
         return Bits(self.seed, kind, SPLITS.index(split), index)
+
+    def _colour(self, bits: Bits, picture: int) -> IntArray:
+        """Of a digit before one of the backgrounds; draws as many numbers whatever the colour is."""
+        contrasting = contrasting_colour(bits, self.backgrounds[picture])
+        return WHITE if self.digit_colour == "white" else contrasting
 
     def _still(self, bits: Bits, split: str) -> FrameFactors:
         """Draw all factors of a frame, each uniform."""

@@ -38,7 +38,6 @@ class Measured:
     num_candidates: int
     critic: str
     scores: Mapping[str, float]
-    bounds: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.core import atomic, lock
 from bench.core import checkpoint as checkpoints
@@ -17,6 +16,7 @@ from bench.core.log import Bar, progress, say
 from bench.core.provenance import Stopwatch, package_versions
 from bench.core.signals import StopRequest, watch
 from bench.core.study import StudyRecord
+from pretrain import optimizer_state
 from pretrain.analysis.api import Measured, Setting, Trainer
 from pretrain.analysis.plan import Plan
 
@@ -106,7 +106,6 @@ def _record(
         i_nce=measured.i_nce,
         num_candidates=measured.num_candidates,
         critic=measured.critic,
-        bounds=dict(measured.bounds),
         scores=dict(measured.scores),
         data=plan.data.stamp,
         config=plan.config.model_dump(mode="json"),
@@ -123,9 +122,8 @@ def _owner(plan: Plan, seed: int) -> dict[str, Any]:
 def _save(plan: Plan, seed: int, folder: Path, trainer: Trainer, step: int, seconds: float) -> None:
     tensors = {f"module.{name}": value.detach().cpu() for name, value in trainer.module.state_dict().items()}
     for title, optimizer in trainer.optimizers.items():
-        for index, entry in optimizer.state_dict()["state"].items():
-            for name, value in entry.items():
-                tensors[f"optimizer.{title}.{index}.{name}"] = torch.as_tensor(value).detach().cpu()
+        remembered = optimizer_state.to_tensors(optimizer)
+        tensors |= {f"optimizer.{title}.{name}": value for name, value in remembered.items()}
     bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if bad:
         raise DivergedError(f"{folder}: step {step:,}: {bad[0]} is not finite; nothing was saved")
@@ -148,16 +146,8 @@ def _load(plan: Plan, seed: int, folder: Path, trainer: Trainer) -> tuple[int, f
                 f"{folder}: its checkpoints are of another run ({key}: {found.state.get(key)} there, {value} "
                 "here). Give another --out, or remove that folder."
             )
-    trainer.module.load_state_dict(_under(found.tensors, "module."), strict=True)
+    module = {k.removeprefix("module."): v for k, v in found.tensors.items() if k.startswith("module.")}
+    trainer.module.load_state_dict(module, strict=True)
     for title, optimizer in trainer.optimizers.items():
-        own = optimizer.state_dict()
-        own["state"] = {}
-        for name, value in _under(found.tensors, f"optimizer.{title}.").items():
-            index, key = name.split(".", 1)
-            own["state"].setdefault(int(index), {})[key] = value
-        optimizer.load_state_dict(own)
+        optimizer_state.from_tensors(optimizer, found.tensors, f"optimizer.{title}.")
     return found.step, float(found.state["seconds"])
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

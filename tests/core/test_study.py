@@ -29,7 +29,7 @@ def tree(store: StudyStore) -> dict[Path, bytes]:
 
 def test_round_trip_keeps_every_bit(store: StudyStore) -> None:
     record = make_study_record(
-        i_nce=1 / 3, scores={"top1": 57.123456789012345, "miou": 5e-324}, bounds={"JS": -0.1},
+        i_nce=1 / 3, scores={"top1": 57.123456789012345, "miou": 5e-324},
         details={"steps": [1, 0.1, None, "ü"]}, knob=0.7, knob_name="sigma (px)",
     )  # fmt: skip
     path = store.add(record)
@@ -221,7 +221,6 @@ def test_a_spoilt_record_is_neither_found_nor_added_to(store: StudyStore, fault:
     [
         {"i_nce": math.nan},
         {"scores": {"top1": math.inf}},
-        {"bounds": {"JS": math.nan}},
         {"seed": -1},
         {"num_candidates": 1},
         {"study_version": 0},
@@ -239,3 +238,13 @@ def test_the_identity_is_a_hash() -> None:
     for wrong in ("", "a" * 63, "G" * 64):
         with pytest.raises(ValidationError):
             StudyRecord.model_validate({**value, "identity": wrong})
+
+
+def test_a_link_to_a_folder_is_named(store: StudyStore, tmp_path: Path) -> None:
+    elsewhere = StudyStore(tmp_path / "elsewhere")
+    elsewhere.add(make_study_record())
+    store.root.mkdir()
+    (store.root / "colour").symlink_to(elsewhere.root / "colour")
+    scan = store.scan()
+    assert scan.records == []
+    assert len(scan.left_out) == 1 and str(store.root / "colour") in scan.left_out[0]

@@ -28,7 +28,6 @@ def make_study_record(
     knob_name: str = "",
     num_candidates: int = 200,
     critic: str = "cosine / 0.1",
-    bounds: dict[str, float] | None = None,
     data: str = "shapes",
     details: dict[str, Any] | None = None,
     created: str = "2026-11-22T12:00:00+00:00",
@@ -48,7 +47,6 @@ def make_study_record(
         i_nce=i_nce,
         num_candidates=num_candidates,
         critic=critic,
-        bounds=bounds or {},
         scores={"top1": 60.0} if scores is None else scores,
         data=DataStamp(
             name=data, fingerprint=digest(f"data of {data}"), counts={"train": 2400}, classes=("one", "two")

@@ -45,18 +45,17 @@ def only(records: list[StudyRecord]) -> StudyGroup:
 
 
 def test_a_row_is_the_mean_over_seeds() -> None:
-    group = only(trials("Lab 1|23", [2.0, 2.1, 2.5], [60.0, 61.0, 62.0], bounds={"JS": 1.5}))
+    group = only(trials("Lab 1|23", [2.0, 2.1, 2.5], [60.0, 61.0, 62.0]))
     (row,) = group.rows
     # deviations -0.2, -0.1, 0.3; their squares sum to 0.14, divided by 2
     assert row.i_nce.mean == pytest.approx(2.2)
     assert row.i_nce.std == pytest.approx(math.sqrt(0.07))
     assert (row.scores["top1"].mean, row.scores["top1"].std) == (61.0, 1.0)
     assert row.scores["top1"].values == (60.0, 61.0, 62.0)
-    assert (row.bounds["JS"].mean, row.bounds["JS"].std) == (1.5, 0.0)
     assert row.seeds == (0, 1, 2)
     assert len(set(row.records)) == 3
     assert (group.num_candidates, group.critic, group.data) == (200, "cosine / 0.1", "shapes")
-    assert (group.bounds, group.scores, group.series) == (("JS",), ("top1",), ("1|23",))
+    assert (group.scores, group.series) == (("top1",), ("1|23",))
 
 
 def test_one_seed_has_no_spread() -> None:

@@ -20,7 +20,13 @@ from torch import Tensor
 from bench.core.log import progress
 from bench.core.protocol import digest
 from bench.core.records import DataStamp
-from bench.synth.moving_digits import FACTORS, GENERATOR_VERSION, LabelledFrames, MovingDigits
+from bench.synth.moving_digits import (
+    FACTORS,
+    GENERATOR_VERSION,
+    DigitColour,
+    LabelledFrames,
+    MovingDigits,
+)
 from pretrain.analysis.api import Cell, Measured, Setting, Study
 from pretrain.analysis.config import StudyConfig, ViewsConfig
 from pretrain.analysis.pair_training import Pairs, PairTrainer, Rows, view_encoder
@@ -39,11 +45,17 @@ class DigitsViews(ViewsConfig):
         shared: What the two views have in common, "digit+background"; each is one setting.
         num_frames: Of the first view.
         num_backgrounds: Pictures that a digit may move over.
+        digit_px: Side of the digit's box; 7/16 of the image if left out.
+        digit_colour: Random and contrasting, or white.
+        background_brightness: What their pixels are multiplied by.
     """
 
     shared: Annotated[tuple[str, ...], Field(min_length=1)]
     num_frames: Annotated[int, Field(ge=2, le=20)]
     num_backgrounds: Annotated[int, Field(ge=2, le=1000)]
+    digit_px: Annotated[int, Field(ge=8, le=125)] | None = None
+    digit_colour: DigitColour = "contrasting"
+    background_brightness: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
 
     @field_validator("shared")
     @classmethod
@@ -163,6 +175,9 @@ def _data(config: StudyConfig[Any], _sources: Sources) -> DigitData:
         size_px=images.size_px,
         num_frames=views.num_frames,
         num_backgrounds=views.num_backgrounds,
+        digit_px=views.digit_px,
+        digit_colour=views.digit_colour,
+        background_brightness=views.background_brightness,
     )
     counts = {"train": images.num_train, "held_out": images.num_test}
     counts |= {"probe": images.num_probe, "test": images.num_test}
