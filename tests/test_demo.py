@@ -63,7 +63,12 @@ def test_the_fast_demo_goes_from_nothing_to_a_table(
     assert code == 0
     assert all(name.partition(".")[2] in printed for name in NAMES)
     found = check_records(tmp_path / "demo" / "results", tuple(only))
+    page = tmp_path / "demo" / "leaderboard" / "index.html"
+    text = page.read_text(encoding="utf-8")
+    assert all(name in text for name in NAMES)
+    assert text.count("data:image") >= len(NAMES), "what each of them found"
     assert run("--fast") == (0, printed)
+    assert page.read_text(encoding="utf-8") == text
     assert records(tmp_path / "demo" / "results") == found
     # The toy run's data and weights must not pass for the full demo's.
     assert run() == (4, "")

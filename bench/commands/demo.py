@@ -56,7 +56,7 @@ FAST = {
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Trials, as in 0 or 0,1.")
 @click.option("--fast", is_flag=True, help="Toy counts everywhere: does it run at all?")
 def command(out: Path, seeds: tuple[int, ...], fast: bool) -> None:
-    """Generate data, pretrain, transfer to detection and to both segmentations, print the tables.
+    """Generate data, pretrain, transfer to detection and both segmentations, print tables, write a page.
 
     One ResNet-50 learns the classes of the embedded data set at 64 px, another learns without them, by
     InfoMin; both and a random one are then fine-tuned in Detectron2, as Faster R-CNN and as Mask R-CNN, and
@@ -84,11 +84,13 @@ def command(out: Path, seeds: tuple[int, ...], fast: bool) -> None:
     results = out / "results"
     for name in TRANSFERS:
         _transfer(name, data, weights, out, results, seeds, overrides[name])
-    _print_tables(results)
+    _report(out, "--format", "table")
     say(
         "The pretraining departs from the ImageNet recipes (64 px, a few hundred steps of AdamW) and the "
         "transfers from the published ones (configs/smoke): these numbers compare these weights here alone."
     )
+    page = ("--format", "html", "--out", str(out / "leaderboard"), "--force")
+    _report(out, *page, "--runs", str(out / "runs"), "--views", str(out / "views"))
 
 
 def _pretrain(method: str, data: Path, out: Path, overrides: tuple[str, ...]) -> Path:
@@ -128,6 +130,7 @@ def _transfer(
     from bench.core.log import say
     from transfer.api import TASKS
     from transfer.run import RANDOM, Options, execute, make_plan
+    from transfer.show import show
 
     task = TASKS.get(name)
     for checkpoint in (RANDOM, *map(str, weights)):
@@ -145,10 +148,11 @@ def _transfer(
         plan = make_plan(task, options)
         for line in plan.lines():
             say(line)
-        execute(plan)
+        first, *_ = execute(plan)
+        show(plan, first)
 
 
-def _print_tables(results: Path) -> None:
+def _report(out: Path, *options: str) -> None:
     from bench.commands.report import command as report
 
-    report.main(["--results", str(results)], standalone_mode=False)
+    report.main(["--results", str(out / "results"), *options], standalone_mode=False)

@@ -1,22 +1,29 @@
-"""The words of a leaderboard: what the terminal and Markdown both draw, cell by cell.
+"""The words of a table: what the terminal, Markdown and LaTeX draw, cell by cell.
 
-Numbers are rounded here and nowhere else: one decimal, two below 1.0.
+Numbers are rounded here and nowhere else: one decimal, two below 1.0. Text of records and sources stands as
+it is: each form makes every cell harmless for itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+from bench.report.leaderboard import Cell, Leaderboard, Row
 from bench.report.published import Quoted
-from bench.report.tables import FEW_TRIALS, Cell, Gap, Leaderboard, Row
+from bench.report.published_tables import Contradiction, PublishedTable
+from bench.report.reproduction import Verdict
+from bench.report.tables import FEW_TRIALS
 
 NONE = "-"
+NOISE = "~"
+"""Behind a difference that may be none."""
+
 MAX_METRICS = 6
 """Columns that a terminal has room for; the files for programs have all."""
 
-Escape = Callable[[str], str]
-"""Makes text that came from a record or a source harmless for the form it is drawn in."""
+Table = Leaderboard | PublishedTable
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,8 @@ class Grid:
     """A table in words.
 
     `names` is one column, `values` are metrics and trials, `differences` a column for each baseline,
-    `sources` one column where there are published rows and else none. All have the same rows.
+    `sources` one column where there are published rows and else none. All have the same rows. `marks` are
+    what the sources' column refers to, as ("S1", the source).
     """
 
     title: str
@@ -44,6 +52,17 @@ class Grid:
     sources: Part
     published_heading: str
     notes: list[str]
+    marks: list[tuple[str, str]]
+
+
+def beside(*parts: Part) -> Part:
+    """The parts side by side."""
+
+    def rows(lists: Sequence[list[list[str]]]) -> list[list[str]]:
+        return [[cell for cells in row for cell in cells] for row in zip(*lists, strict=True)]
+
+    header = [name for part in parts for name in part.header]
+    return Part(header, rows([part.measured for part in parts]), rows([part.published for part in parts]))
 
 
 def number(value: float, *, signed: bool = False) -> str:
@@ -66,114 +85,160 @@ def mean_and_std(mean: float, std: float | None) -> str:
     return f"{shown} ± {std:.{decimals}f}"
 
 
-def make_grid(leaderboard: Leaderboard, prefix: str, escape: Escape) -> Grid:
-    """The words of one leaderboard.
+def make_grid(table: Table, *, short_names: bool) -> Grid:
+    """The words of one table.
 
     Args:
-        leaderboard: What to say.
-        prefix: Left out of names of weights and put at the head of their column, e.g. "resnet50.".
-        escape: Applied to all text that is not ours.
+        table: What to say: a leaderboard, or published rows alone.
+        short_names: Leave out of names of weights what all begin with up to the first dot, "resnet50.", and
+            put it at the head of their column.
     """
-    rows, quoted = leaderboard.rows, leaderboard.published or ()
-    metrics = leaderboard.metrics[:MAX_METRICS]
-    marks = _Marks(escape)
+    if isinstance(table, PublishedTable):
+        return _published_grid(table)
+    prefix = _shared_prefix(table) if short_names else ""
+    rows, quoted = table.rows, table.published or ()
+    metrics = table.metrics[:MAX_METRICS]
+    marks = _Marks()
     names = Part(
         [f"weights ({prefix}*)" if prefix else "weights"],
-        [[escape(row.label.removeprefix(prefix))] for row in rows],
-        [[escape(_quoted_label(entry))] for entry in quoted],
+        [[row.label.removeprefix(prefix)] for row in rows],
+        [[_quoted_label(entry)] for entry in quoted],
     )
     values = Part(
-        [*map(escape, metrics), "trials"],
-        [[*(_cell(row.cells.get(metric)) for metric in metrics), _trials(row, escape)] for row in rows],
-        [[*_quoted_values(entry, metrics), str(entry.trials or NONE)] for entry in quoted],
+        [*metrics, "trials", "rank"],
+        [[*(_cell(row.cells.get(metric)) for metric in metrics), _trials(row), rank(row)] for row in rows],
+        [[*_quoted_values(entry, metrics), NONE] for entry in quoted],
     )
     differences = Part(
-        [f"vs {escape(label.removeprefix(prefix))}" for label in leaderboard.baselines],
-        [[_gap(row, label, metrics[0]) for label in leaderboard.baselines] for row in rows],
-        [[NONE for _ in leaderboard.baselines] for _ in quoted],
+        [f"vs {label.removeprefix(prefix)}" for label in table.baselines],
+        [[_gap(row, label, metrics[0]) for label in table.baselines] for row in rows],
+        [[NONE for _ in table.baselines] for _ in quoted],
     )
     sources = Part(
         ["source"] if quoted else [],
         [["here"] if quoted else [] for _ in rows],
         [[marks.of(entry)] for entry in quoted],
     )
-    facts = _facts(leaderboard, escape)
-    notes = [*_notes(leaderboard, escape), *marks.lines]
-    heading = "published, without our substitution:" if leaderboard.status == "substituted" else "published:"
-    return Grid(_title(leaderboard, escape), facts, names, values, differences, sources, heading, notes)
-
-
-def _trials(row: Row, escape: Escape) -> str:
-    few = escape("*") if len(row.trials) < FEW_TRIALS else ""
-    return f"{len(row.trials)}{few}"
-
-
-def _quoted_values(entry: Quoted, metrics: tuple[str, ...]) -> list[str]:
-    values = (entry.values.get(metric) for metric in metrics)
-    return [mean_and_std(value.value, value.std) if value else NONE for value in values]
-
-
-def _title(leaderboard: Leaderboard, escape: Escape) -> str:
-    slug = escape(leaderboard.protocol)
-    return (
-        f"{escape(leaderboard.task)} (task version {leaderboard.task_version}), {slug}: {leaderboard.status}"
+    title = f"{table.task} (task version {table.task_version}), {table.protocol}: {table.status}"
+    heading = "published, without our substitution:" if table.status == "substituted" else "published:"
+    return Grid(
+        title, _facts(table), names, values, differences, sources, heading, _notes(table), marks.meanings
     )
 
 
-def _facts(leaderboard: Leaderboard, escape: Escape) -> list[str]:
-    counts = ", ".join(f"{escape(split)} {count:,}" for split, count in leaderboard.data_counts.items())
+def _published_grid(table: PublishedTable) -> Grid:
+    metrics = table.metrics[:MAX_METRICS]
+    marks = _Marks()
+    sources = Part(["source"], [], [[marks.of(entry)] for entry in table.rows])
+    facts = [f"data: {', '.join(table.data)}; {len(table.rows)} rows, nothing measured here"]
+    if table.num_left_out:
+        facts.append(f"left out: {table.num_left_out} values that no source was read for (--unconfirmed)")
+    notes = ["Percent, to one decimal. A row is what one source says of one model; sources are not merged."]
+    for told, same in groupby(table.contradictions, key=_model_label):
+        claims = "; ".join(_claims(contradiction, marks) for contradiction in same)
+        notes.append(f"Sources contradict each other on {told}: {claims}.")
+    return Grid(
+        title=f"{table.task}, {table.protocol}: published numbers alone",
+        facts=facts,
+        names=Part(["method"], [], [[_quoted_label(entry)] for entry in table.rows]),
+        values=Part([*metrics, "trials"], [], [_quoted_values(entry, metrics) for entry in table.rows]),
+        differences=Part([], [], [[] for _ in table.rows]),
+        sources=sources,
+        published_heading="",
+        notes=notes,
+        marks=marks.meanings,
+    )
+
+
+def _shared_prefix(leaderboard: Leaderboard) -> str:
+    """What all names of weights begin with up to the first dot, "resnet50.", or nothing."""
+    prefixes = {row.label.partition(".")[0] + "." for row in leaderboard.rows}
+    return prefixes.pop() if len(prefixes) == 1 else ""
+
+
+def _facts(leaderboard: Leaderboard) -> list[str]:
+    counts = ", ".join(f"{split} {count:,}" for split, count in leaderboard.data_counts.items())
+    rule = f"; {leaderboard.metric_rule}" if leaderboard.metric_rule else ""
     facts = [
-        f"data: {escape(leaderboard.data)}, images: {counts or 'not counted'}; "
-        f"{leaderboard.num_classes} classes; fingerprint {leaderboard.data_fingerprint[:8]}"
+        f"data: {leaderboard.data}, images: {counts or 'not counted'}; "
+        f"{leaderboard.num_classes} classes; fingerprint {leaderboard.data_fingerprint[:8]}",
+        f"identity: {leaderboard.identity[:12]}; engine: {leaderboard.engine}{rule}",
     ]
-    rule = f"; {escape(leaderboard.metric_rule)}" if leaderboard.metric_rule else ""
-    facts.append(f"identity: {leaderboard.identity[:12]}; engine: {escape(leaderboard.engine)}{rule}")
     if leaderboard.departures:
-        facts.append(f"departs from the protocol: {escape('; '.join(leaderboard.departures))}")
-    return facts + [f"data note: {escape(note)}" for note in leaderboard.data_notes]
+        facts.append(f"departs from the protocol: {'; '.join(leaderboard.departures)}")
+    return facts + [f"data note: {note}" for note in leaderboard.data_notes]
 
 
-def _notes(leaderboard: Leaderboard, escape: Escape) -> list[str]:
-    metric = escape(leaderboard.metrics[0])
-    notes = [
-        "Percent; mean ± sample standard deviation over trials (seeds). One decimal, two below 1.0.",
-    ]
+def _notes(leaderboard: Leaderboard) -> list[str]:
+    notes = ["Percent; mean ± sample standard deviation over trials (seeds). One decimal, two below 1.0."]
     if leaderboard.baselines:
+        metric = leaderboard.metrics[0]
         notes.append(f"vs: difference in {metric} to that baseline, its standard error in parentheses.")
+        gaps = [gaps.get(metric) for row in leaderboard.rows for gaps in row.differences.values()]
+        if any(gap and gap.beyond_noise is False for gap in gaps):
+            notes.append(f"{NOISE} not beyond noise: its 95 % interval (Welch) holds zero.")
     else:
         notes.append("No baseline of this identity: no differences. Random or supervised weights make one.")
     if any(len(row.trials) < FEW_TRIALS for row in leaderboard.rows):
-        notes.append(f"{escape('*')} few trials: the MoCo protocol takes the mean of {FEW_TRIALS}.")
+        notes.append(f"* few trials: the MoCo protocol takes the mean of {FEW_TRIALS}.")
+    if any(row.rank for row in leaderboard.rows):
+        notes.append(
+            "rank: 2-4 where 95 % intervals over trials overlap; none for a single trial. Seeds alone are "
+            "counted, not the choice of test images (bench report compare)."
+        )
     if left := leaderboard.metrics[MAX_METRICS:]:
-        notes.append(f"Also recorded: {escape(', '.join(left))} (--format csv or json).")
+        notes.append(f"Also recorded: {', '.join(left)} (--format csv or json).")
     if leaderboard.published_note:
         text = leaderboard.published_note
-        notes.append(escape(text[0].upper() + text[1:] + "."))
-    return notes
+        notes.append(text[0].upper() + text[1:] + ".")
+    return notes + [verdict_text(verdict) for verdict in leaderboard.verdicts]
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """As "resnet50.moco_v2_ep200 reproduces MoCo v2, 200 ep within tolerance: AP 57.1, published 57.0"."""
+    epochs = f", {verdict.epochs} ep" if verdict.epochs else ""
+    outcome = "reproduces" if verdict.within else "does not reproduce"
+    mark = "" if verdict.confirmed else " (unconfirmed)"
+    return (
+        f"{verdict.label} {outcome} {verdict.method}{epochs} within tolerance: {verdict.metric} "
+        f"{number(verdict.here)}, published {number(verdict.published)}{mark}, difference "
+        f"{number(verdict.difference, signed=True)} of {number(verdict.tolerance)} allowed ({verdict.source})"
+    )
+
+
+def rank(row: Row) -> str:
+    """The place of a row: "1", "2-4", or "-" where a single trial has none."""
+    if row.rank is None:
+        return NONE
+    best, worst = row.rank
+    return str(best) if best == worst else f"{best}-{worst}"
 
 
 class _Marks:
     """Numbers for sources (S1) and remarks (N1), given out in the order they are met."""
 
-    def __init__(self, escape: Escape) -> None:
-        self._escape = escape
+    def __init__(self) -> None:
         self._numbers: dict[str, dict[str, int]] = {"S": {}, "N": {}}
 
     def of(self, entry: Quoted) -> str:
         """The marks of one published row: its source, and all remarks on it as one."""
         notes = [*entry.notes] if entry.confirmed else ["UNCONFIRMED: no source was read", *entry.notes]
-        mark = self._mark("S", entry.source)
+        mark = self.source(entry.source)
         return f"{mark} {self._mark('N', '; '.join(notes))}" if notes else mark
+
+    def source(self, source: str) -> str:
+        """The mark of one source."""
+        return self._mark("S", source)
 
     def _mark(self, kind: str, text: str) -> str:
         numbers = self._numbers[kind]
         return f"{kind}{numbers.setdefault(text, len(numbers) + 1)}"
 
     @property
-    def lines(self) -> list[str]:
-        """What each mark stands for."""
+    def meanings(self) -> list[tuple[str, str]]:
+        """Each mark and what it stands for."""
         return [
-            f"{kind}{index}: {self._escape(text)}"
+            (f"{kind}{index}", text)
             for kind, numbers in self._numbers.items()
             for text, index in numbers.items()
         ]
@@ -183,22 +248,47 @@ def _cell(cell: Cell | None) -> str:
     return mean_and_std(cell.mean, cell.std) if cell else NONE
 
 
+def _trials(row: Row) -> str:
+    return f"{len(row.trials)}{'*' if len(row.trials) < FEW_TRIALS else ''}"
+
+
 def _gap(row: Row, baseline: str, metric: str) -> str:
-    gap: Gap | None = row.differences.get(baseline, {}).get(metric)
+    gap = row.differences.get(baseline, {}).get(metric)
     if gap is None:
         return NONE
     shown = number(gap.value, signed=True)
     if gap.standard_error is None:
         return shown
-    return f"{shown} ({gap.standard_error:.{len(shown.partition('.')[2])}f})"
+    noise = NOISE if gap.beyond_noise is False else ""
+    return f"{shown} ({gap.standard_error:.{len(shown.partition('.')[2])}f}){noise}"
+
+
+def _quoted_values(entry: Quoted, metrics: tuple[str, ...]) -> list[str]:
+    """Its metrics and trials."""
+    values = (entry.values.get(metric) for metric in metrics)
+    shown = (mean_and_std(value.value, value.std) if value else NONE for value in values)
+    return [*shown, str(entry.trials or NONE)]
 
 
 def _quoted_label(entry: Quoted) -> str:
-    parts = [entry.method]
-    if entry.arch != "ResNet-50":
-        parts.append(entry.arch)
-    if entry.pretrain_data != "none":
-        parts.append("epochs ?" if entry.pretrain_epochs is None else f"{entry.pretrain_epochs} ep")
-        if entry.pretrain_data != "ImageNet-1K":
-            parts.append(entry.pretrain_data)
-    return ", ".join(parts) + ("" if entry.confirmed else " (unconfirmed)")
+    return _model_label(entry) + ("" if entry.confirmed else " (unconfirmed)")
+
+
+def _model_label(model: Quoted | Contradiction) -> str:
+    parts = [model.method]
+    if model.arch != "ResNet-50":
+        parts.append(model.arch)
+    if model.pretrain_data != "none":
+        parts.append("epochs ?" if model.pretrain_epochs is None else f"{model.pretrain_epochs} ep")
+        if model.pretrain_data != "ImageNet-1K":
+            parts.append(model.pretrain_data)
+    return ", ".join(parts)
+
+
+def _claims(contradiction: Contradiction, marks: _Marks) -> str:
+    """As "AP 57.6 (S1), 57.4 (S9)", as the file has them: to one decimal they may agree."""
+    told = (
+        f"{claim.value} ({marks.source(claim.source)}{'' if claim.confirmed else ', unconfirmed'})"
+        for claim in contradiction.claims
+    )
+    return f"{contradiction.metric} {', '.join(told)}"

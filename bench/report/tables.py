@@ -11,21 +11,23 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
-
-from pydantic import BaseModel, ConfigDict
 
 from bench.core.card import RANDOM_NAME
 from bench.core.records import Record, Status
 from bench.report import stats
+from bench.report.leaderboard import Cell, Gap, Leaderboard, Row, Trial, ends
 from bench.report.published import NUM_CLASSES, Published, Quoted, published_place, quote
+from bench.report.reproduction import MethodNames, verdicts
 
 FEW_TRIALS = 5
 """Fewer trials than this are called few. Source: the MoCo detection README, mean of 5 fine-tuning runs."""
 
 _RULES = {"ap_rule": "AP rule", "miou_rule": "mIoU rule"}
 """The field of a protocol that says how its metric is computed, and what it is called."""
+
+NO_NAMES: Mapping[str, Sequence[str]] = {}
 
 _STATUSES: tuple[Status, ...] = get_args(Status)
 """From the most comparable to the least."""
@@ -43,74 +45,12 @@ def is_baseline(weights_name: str) -> bool:
     return weights_name == RANDOM_NAME or weights_name.partition(".")[2].startswith("supervised")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Trial(_Frozen):
-    """One record behind a row; `git_commit` is the commit it was made at, where known."""
-
-    seed: int
-    record: str
-    git_commit: str | None
-
-
-class Cell(_Frozen):
-    """One metric of one row, in percent; `values` in the order of the row's trials."""
-
-    mean: float
-    std: float | None
-    values: tuple[float, ...]
-
-
-class Gap(_Frozen):
-    """A mean minus the baseline's mean, in percentage points; see `stats.difference`."""
-
-    value: float
-    standard_error: float | None
-
-
-class Row(_Frozen):
-    """One set of weights. `differences` is baseline label to metric to gap; its own label is not in it."""
-
-    label: str
-    name: str
-    tensors_sha256: str | None
-    baseline: bool
-    trials: tuple[Trial, ...]
-    cells: dict[str, Cell]
-    differences: dict[str, dict[str, Gap]]
-
-
-class Leaderboard(_Frozen):
-    """One table. `metrics` has the main metric first; `baselines` are labels of rows.
-
-    `published` is None where published rows were not asked for; `published_note` says what to think of them,
-    or why there are none.
-    """
-
-    task: str
-    task_version: int
-    engine: str
-    protocol: str
-    identity: str
-    status: Status
-    departures: tuple[str, ...]
-    metric_rule: str | None
-    data: str
-    data_fingerprint: str
-    data_counts: dict[str, int]
-    num_classes: int
-    data_notes: tuple[str, ...]
-    metrics: tuple[str, ...]
-    baselines: tuple[str, ...]
-    rows: tuple[Row, ...]
-    published: tuple[Quoted, ...] | None
-    published_note: str
-
-
 def leaderboards(
-    records: Iterable[Record], *, published: Published | None = None, unconfirmed: bool = False
+    records: Iterable[Record],
+    *,
+    published: Published | None = None,
+    unconfirmed: bool = False,
+    methods: MethodNames = NO_NAMES,
 ) -> list[Leaderboard]:
     """All tables the records give, sorted by task, version, slug, status (exact first) and identity.
 
@@ -118,12 +58,21 @@ def leaderboards(
         records: In any order; the result does not depend on it.
         published: Set the published rows of the same slug beside each table that may have them.
         unconfirmed: Also those that no source was read for.
+        methods: What our methods are called there; without it only baselines are held against published rows.
     """
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda record: (record.weights.name, record.seed, record.id)):
         groups[_table_key(record)].append(record)
     labels = _labels({_weights(record) for group in groups.values() for record in group})
-    return [_leaderboard(groups[key], labels, published, unconfirmed) for key in sorted(groups)]
+    tables = (_leaderboard(groups[key], labels, published, unconfirmed) for key in sorted(groups))
+    return [_with_verdicts(table, methods) for table in tables]
+
+
+def _with_verdicts(table: Leaderboard, methods: MethodNames) -> Leaderboard:
+    if table.status != "exact" or not table.published:
+        return table
+    found = verdicts(table.rows, table.published, table.metrics[0], methods)
+    return table.model_copy(update={"verdicts": found})
 
 
 def _table_key(record: Record) -> tuple[Any, ...]:
@@ -165,8 +114,8 @@ def _leaderboard(
         by_weights[_weights(record)].append(record)
     baselines = {labels[key]: trials for key, trials in by_weights.items() if is_baseline(key[0])}
     rows = [_row(labels[key], trials, metrics, baselines) for key, trials in by_weights.items()]
-    sign = -1.0 if first.metrics[first.main_metric].higher_is_better else 1.0
     quoted, note = _beside(first, metrics, published, unconfirmed)
+    higher_is_better = first.metrics[first.main_metric].higher_is_better
     return Leaderboard(
         task=first.task,
         task_version=first.task_version,
@@ -182,9 +131,10 @@ def _leaderboard(
         num_classes=len(first.data.classes),
         data_notes=_union(record.data.notes for record in records),
         metrics=metrics,
+        higher_is_better=higher_is_better,
         # random first, as in published tables
         baselines=tuple(sorted(baselines, key=lambda label: (not label.startswith(RANDOM_NAME), label))),
-        rows=tuple(sorted(rows, key=lambda row: (sign * row.cells[metrics[0]].mean, row.label))),
+        rows=_ranked(rows, metrics[0], higher_is_better=higher_is_better),
         published=quoted,
         published_note=note,
     )
@@ -217,9 +167,7 @@ def _row(
         for metric, mine in values.items():
             theirs = _values(other_trials, metric)
             if mine and theirs:
-                gap = stats.difference(mine, theirs)
-                entry = Gap(value=gap.value, standard_error=gap.standard_error)
-                differences.setdefault(other, {})[metric] = entry
+                differences.setdefault(other, {})[metric] = Gap.of(stats.difference(mine, theirs))
     return Row(
         label=label,
         name=first.weights.name,
@@ -230,11 +178,29 @@ def _row(
             for trial in trials
         ),
         cells={
-            metric: Cell(mean=stats.mean(mine), std=stats.sample_std(mine), values=tuple(mine))
+            metric: Cell(
+                mean=stats.mean(mine),
+                std=stats.sample_std(mine),
+                interval=ends(stats.mean_interval(mine)),
+                values=tuple(mine),
+            )
             for metric, mine in values.items()
             if mine
         },
         differences=differences,
+    )
+
+
+def _ranked(rows: Sequence[Row], metric: str, *, higher_is_better: bool) -> tuple[Row, ...]:
+    """Rows from the best mean to the worst, each with its rank."""
+    sign = -1.0 if higher_is_better else 1.0
+    ordered = sorted(rows, key=lambda row: (sign * row.cells[metric].mean, row.label))
+    ends = (row.cells[metric].interval for row in ordered)
+    intervals = [None if end is None else stats.Interval(*end) for end in ends]
+    places = stats.ranks(intervals, higher_is_better=higher_is_better)
+    return tuple(
+        row if place is None else row.model_copy(update={"rank": (place.best, place.worst)})
+        for row, place in zip(ordered, places, strict=True)
     )
 
 

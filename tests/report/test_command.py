@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
+from bench.commands._report_out import PAGE
 from bench.commands.report import FORMATS, command
 from bench.core.errors import UsageError
 from bench.core.store import Store
+from bench.core.study import StudyStore
 from tests.helpers.records import make_record, make_trials
+from tests.helpers.studies import make_study_record
+
+TEXTS = tuple(form for form in FORMATS if form != "html")
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def call(*arguments: object) -> Result:
 
 
 def test_all_forms_go_to_stdout(results: Path) -> None:
-    for form in FORMATS:
+    for form in TEXTS:
         result = call("--results", results, "--format", form)
         assert result.exit_code == 0 and result.stderr == ""
         assert "voc0712-r50c4-24k" in result.stdout and "voc07-r50c4" in result.stdout
@@ -93,7 +99,10 @@ def test_two_runs_write_equal_bytes(results: Path, tmp_path: Path) -> None:
     for form in FORMATS:
         for name in ("a", "b"):
             call("--results", results, "--published", "--format", form, "--out", tmp_path / f"{name}.{form}")
-        assert (tmp_path / f"a.{form}").read_bytes() == (tmp_path / f"b.{form}").read_bytes()
+        one, other = (tmp_path / f"{name}.{form}" for name in ("a", "b"))
+        if form == "html":
+            one, other = one / PAGE, other / PAGE
+        assert one.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -103,12 +112,74 @@ def test_two_runs_write_equal_bytes(results: Path, tmp_path: Path) -> None:
         (["--unconfirmed"], "--published"),
         (["--out", "."], "is a folder"),
         (["--results", __file__], "is a file"),
+        (["--format", "html"], "give --out"),
+        (["--format", "html", "--out", __file__], "is a file"),
+        (["--published-only", "--results", "."], "reads no record"),
+        (["--task", "voc-det", "compare", "a", "b"], "--task"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(arguments: list[str], words: str) -> None:
     result = call(*arguments)
     assert isinstance(result.exception, UsageError)
     assert words in str(result.exception) and result.stdout == ""
+
+
+def test_published_only_reads_no_record_and_has_every_source(tmp_path: Path) -> None:
+    arguments = ("--published-only", "--task", "voc-det", "--protocol", "voc0712-r50c4-24k")
+    text = call(*arguments).stdout
+    (line,) = (line for line in text.splitlines() if line.startswith("InfoMin Aug, 200 ep"))
+    assert line.split()[4:7] == ["57.6", "82.7", "64.6"] and line.split()[-1].startswith("S")
+    for form in TEXTS:
+        assert "InfoMin Aug" in call(*arguments, "--format", form).stdout
+    assert call(*arguments, "--format", "html", "-o", tmp_path).exit_code == 0
+    assert "InfoMin Aug" in (tmp_path / PAGE).read_text(encoding="utf-8")
+    nothing = call("--published-only", "--task", "voc-det", "--protocol", "mine", "--json")
+    assert nothing.exit_code == 0 and json.loads(nothing.stdout) == []
+    assert "voc0712-r50c4-24k" in nothing.stderr
+
+
+def test_a_row_that_reproduces_a_published_one_is_said_to(results: Path) -> None:
+    for record in make_trials("resnet50.infomin_ep200", [57.5, 57.7]):
+        Store(results).add(record)
+    (table, _) = sorted(
+        json.loads(call("--results", results, "--published", "--json").stdout),
+        key=lambda table: -len(table["rows"]),
+    )
+    said = {(verdict["label"], verdict["method"]): verdict["within"] for verdict in table["verdicts"]}
+    assert said["resnet50.infomin_ep200", "InfoMin Aug"] is True
+    assert said["resnet50.random", "Random init"] is True
+    assert json.loads(call("--results", results, "--json").stdout)[0]["verdicts"] == []
+
+
+def test_the_page_shows_what_run_folders_and_studies_have(results: Path, tmp_path: Path) -> None:
+    record = make_trials("resnet50.random", [33.0])[0]
+    weights = f"{record.weights.name}-{record.weights.key[:8]}"
+    protocol = f"{record.protocol.slug}-{record.protocol.identity[:8]}"
+    run = tmp_path / "out" / record.task / weights / protocol / "seed-0"
+    run.mkdir(parents=True)
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(run / "predictions.png")
+    (run / "log.csv").write_text("iteration,learning_rate,loss\n1,0.1,2.5\n2,0.1,1.5\n")
+    studies = StudyStore(tmp_path / "views")
+    for seed in (0, 1):
+        for setting in ("rgb", "lab", "yuv"):
+            studies.add(make_study_record(setting, seed, 1.0 + seed / 10, {"top1": 40.0 + seed}))
+
+    def written(name: str, runs: str, views: str) -> str:
+        out = tmp_path / name
+        result = call(
+            "--results", results, "--format", "html", "-o", out,
+            "--runs", tmp_path / runs, "--views", tmp_path / views,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.exception
+        assert ("left out" in result.stderr) == (name == "spoilt")
+        return (out / PAGE).read_text(encoding="utf-8")
+
+    rich, plain = written("rich", "out", "views"), written("plain", "none", "none")
+    assert rich.count("data:image") > plain.count("data:image")
+    assert "Training curves" in rich and "Training curves" not in plain
+    assert "colour" in rich.partition("studies of views")[2]
+    (run / "predictions.png").write_bytes(b"no picture")
+    assert written("spoilt", "out", "none").count("data:image") == plain.count("data:image")
 
 
 def test_help_ends_with_examples() -> None:

@@ -195,3 +195,26 @@ def test_metrics_after_the_main_one_are_in_natural_order() -> None:
     metrics = {"top5": 1.0, "AP75": 2.0, "AP5": 3.0, "AP50": 4.0, "AP": 5.0}
     (table,) = leaderboards([make_record(metrics=metrics, main_metric="AP75")])
     assert table.metrics == ("AP75", "AP", "AP5", "AP50", "top5")
+
+
+def test_intervals_ranks_and_noise_stand_in_the_rows() -> None:
+    records = [
+        *make_trials("resnet50.random", [33.0, 33.2, 33.1]),
+        *make_trials("resnet50.supervised_msra", [56.8, 57.2, 57.0]),
+        *make_trials("resnet50.moco_v2_ep200", [56.9, 57.3, 57.1]),
+        *make_trials("resnet50.infomin_ep200", [57.6]),
+    ]
+    (table,) = leaderboards(records)
+    rows = {row.label.partition(".")[2]: row for row in table.rows}
+    assert {name: row.rank for name, row in rows.items()} == {
+        "infomin_ep200": None, "moco_v2_ep200": (1, 2), "supervised_msra": (1, 2), "random": (3, 3),
+    }  # fmt: skip
+    moco = rows["moco_v2_ep200"]
+    # t of 2 degrees of freedom at 97.5 % is 4.3027
+    assert moco.cells["AP"].interval == pytest.approx(
+        (57.1 - 4.3027 * 0.2 / 3**0.5, 57.1 + 4.3027 * 0.2 / 3**0.5)
+    )
+    assert moco.differences["resnet50.random"]["AP"].beyond_noise is True
+    assert moco.differences["resnet50.supervised_msra"]["AP"].beyond_noise is False
+    single = rows["infomin_ep200"].differences["resnet50.random"]["AP"]
+    assert single.interval is None and single.beyond_noise is None
