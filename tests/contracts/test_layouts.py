@@ -145,10 +145,12 @@ def test_a_new_layout_is_one_entry(given: Given, ours: Arrays, monkeypatch: pyte
 
 # What does not.
 
+SPOILED_OFTEN = ("a_second_encoder_inside", "one_missing", "one_renamed", "prefixes_mixed", "wrong_shape")
+
 
 @pytest.mark.parametrize(
     "mutation",
-    often(MUTATIONS, lambda mutation: mutation.__name__ != "nan_and_constants"),
+    often(MUTATIONS, lambda mutation: mutation.__name__ in SPOILED_OFTEN),
     ids=lambda mutation: mutation.__name__,
 )
 def test_no_spoiled_file_is_taken(given: Given, mutation: Mutation) -> None:

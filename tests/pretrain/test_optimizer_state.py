@@ -13,8 +13,8 @@ from pretrain.optimizer_state import from_tensors, to_tensors
 KINDS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adamw": lambda module: torch.optim.AdamW(module.parameters(), lr=0.01),
     "fused adamw": lambda module: torch.optim.AdamW(module.parameters(), lr=0.01, fused=True),
-    "sgd": lambda module: torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9),
-    "fused sgd": lambda module: torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9, fused=True),
+    "sgd": lambda module: torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9),
+    "fused sgd": lambda module: torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9, fused=True),
 }
 
 
@@ -27,7 +27,7 @@ def network() -> nn.Module:
 def update(module: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:
     draw = torch.Generator().manual_seed(number)
     optimizer.zero_grad()
-    module(torch.randn(2, 3, 8, 8, generator=draw)).square().sum().backward()
+    module(torch.randn(2, 3, 8, 8, generator=draw)).square().mean().backward()
     optimizer.step()
 
 
@@ -48,6 +48,7 @@ def test_stopped_and_brought_back_equals_one_piece(kind: str) -> None:
         update(again, other, number)
     for name, value in module.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
+        assert torch.isfinite(value).all(), name
 
 
 def test_what_would_be_lost_is_refused() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 import bench.report.html
 from bench.core.records import Record
-from bench.report.across import task_pairs
+from bench.report.across import Axis, TaskPair, task_pairs
 from bench.report.html.page import MAX_BYTES, as_html
 from bench.report.html.pictures import Picture
 from bench.report.published import read_published
@@ -106,6 +106,15 @@ def test_it_says_what_numbers_are_worth(page: Parsed) -> None:
     assert any("✓ reproduces S" in cell for cell in cells) and any("✗ does not" in cell for cell in cells)
 
 
+@pytest.mark.parametrize(
+    ("aps", "noise"), [((33.4, 34.2, 33.6), "~ not beyond noise"), ((40.0, 40.4), "beyond noise")]
+)
+def test_a_difference_says_whether_it_is_one(aps: tuple[float, ...], noise: str) -> None:
+    page = of([*make_trials("resnet50.random", [33.0, 34.0]), *make_trials("resnet50.a", aps)])
+    (tip,) = {str(each.get("title")) for each in page.all("button") if "noise" in str(each.get("title"))}
+    assert tip.endswith(f": {noise}") and tip.startswith("95 % interval ")
+
+
 def test_published_rows_have_their_source_and_their_doubt(page: Parsed) -> None:
     expected = [entry for board in sample_boards(sample_records()) for entry in board.published or ()]
     unconfirmed = [entry for entry in expected if not entry.confirmed]
@@ -136,6 +145,18 @@ def test_contradicting_sources_are_both_there() -> None:
     heads = [head.strip() for head in page.texts["th"]]
     assert heads.count("MoCo v2") >= 2
     assert sum("another paper" in told for told in page.texts["li"]) == 1
+
+
+def test_ranges_of_places_sort_by_their_middle() -> None:
+    page = of(
+        [
+            *make_trials("resnet50.a", [55.0, 56.0]),
+            *make_trials("resnet50.b", [54.0, 55.0]),
+            make_record("resnet50.single", 0, 50.0),
+        ]
+    )
+    ranks = {told: each.get("data-v") for told, each in zip(page.texts["td"], page.all("td"), strict=True)}
+    assert ranks["1-2"] == "1.5"
 
 
 def test_published_tables_alone() -> None:
@@ -258,6 +279,20 @@ def test_what_has_an_id_has_one_of_its_own(page: Parsed) -> None:
         assert str(link["href"])[1:] in ids
 
 
+def test_of_many_pairs_those_of_most_weights_are_drawn() -> None:
+    def pair(place: int, num: int) -> TaskPair:
+        axes = [Axis(task=f"{word}{place}", protocol="p", identity="i", metric="AP") for word in ("a", "b")]
+        numbers = tuple(float(number) for number in range(num))
+        return TaskPair(first=axes[0], second=axes[1], labels=tuple(f"w{number}" for number in range(num)),
+                        first_means=numbers, second_means=numbers, tau=1.0, p_value=0.01)  # fmt: skip
+
+    page = of([make_record()], pairs=[pair(place, 7 if place == 14 else 3) for place in range(15)])
+    titles = [title for title in page.texts["figcaption"] if "against a" in title]
+    assert len(titles) == 12 and "b14 against a14" in titles
+    (told,) = (told for told in page.texts["details"] if "further pairs" in told)
+    assert told.count("Kendall's tau +1.00 over 3 weights") == 3
+
+
 def test_pictures_are_capped_and_what_is_left_out_is_said() -> None:
     records = [make_record()]
     pictures = [sample_picture(f"sheet {place}") for place in range(30)]
@@ -265,7 +300,7 @@ def test_pictures_are_capped_and_what_is_left_out_is_said() -> None:
     assert len(page.all("img")) == 16
     (told,) = (told for told in page.texts["p"] if told.startswith("Left out"))
     assert "sheet 16" in told and "sheet 15" not in told
-    assert "sheet 25" in told and "4 more" in told
+    assert "sheet 25" in told and "sheet 26" not in told and "4 more" in told
 
 
 def test_a_thousand_records_are_quick_and_small() -> None:
