@@ -11,7 +11,8 @@ from bench.core.store import Store
 from bench.core.study import StudyStore
 from tests.test_reproduce_command import bench
 
-RESNET = ("--set", 'network.arch="resnet50"', "--set", "training.epochs=1", "--seeds", "0,1")
+# MoCo's set has crops from .2 on: those of .5 are other views, and give other weights.
+RESNET = ("--set", 'network.arch="resnet50"', "--set", "views.crop_low=[0.5]", "--seeds", "0,1")
 SHORT = ("--smoke", "--set", "solver.iterations=2", "--set", "solver.steps=[1]",
          "--set", "solver.precise_bn_iterations=1")  # fmt: skip
 

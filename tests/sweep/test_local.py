@@ -50,6 +50,7 @@ def wait_for(journal: Path, text: str, num: int, seconds: float = 240.0) -> None
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_run_each_cell_once(tmp_path: Path, write_file: Write) -> None:
     file = write_file(tasks=("voc-det", "semseg"), seeds="0")
     both = [start(file, tmp_path, jobs=1), start(file, tmp_path, jobs=1)]
