@@ -28,7 +28,7 @@ def test_detection_of_the_weights_of_each_setting_is_drawn_against_i_nce(voc: Pa
         done = bench("transfer", "voc-det", "--checkpoint", path, "--data", voc, *SHORT, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     aps = {
-        record.weights.key: record.metrics["AP"].value
+        record.weights.key: record.metrics[record.main_metric].value
         for record in Store(tmp_path / "results" / "runs").scan().records
     }
     assert len(aps) == len(weights)

@@ -120,6 +120,7 @@ def test_what_is_hard_for_both_is_no_noise() -> None:
     assert found.difference == pytest.approx((better - hard).mean())
     assert found.standard_error == pytest.approx((better - hard).std() / math.sqrt(2000), rel=0.06)
     assert found.beyond_noise and found.p == 2 / 2001
+    assert paired([mean_of(hard)], [mean_of(better)], num_resamples=100).beyond_noise
     alone = bootstrap(mean_of(hard), num_resamples=200).standard_error
     assert found.standard_error < alone / 4
 

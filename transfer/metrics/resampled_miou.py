@@ -53,7 +53,7 @@ class MeanIou:
         union = there + found - hits
         counted = there > 0 if self.rule == "classes_in_truth" else union > 0
         iou = 100.0 * hits / np.maximum(union, 1.0)
+        num_counted = counted.sum(axis=1)
         mean = np.full(len(counts), np.nan)
-        some = there.any(axis=1)
-        np.divide(np.where(counted, iou, 0.0).sum(axis=1), counted.sum(axis=1), out=mean, where=some)
+        np.divide(np.where(counted, iou, 0.0).sum(axis=1), num_counted, out=mean, where=num_counted > 0)
         return mean
