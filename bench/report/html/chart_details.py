@@ -82,7 +82,9 @@ def classes_chart(board: Leaderboard, records: Mapping[str, Record]) -> Chart | 
     keys = [Key(_bar_icon(), short(row.label))]
     keys += [Key(icon(*mark), short(other)) for other, mark in zip(others, marks, strict=False)]
     half = MAX_CLASSES // 2
-    gap = f" The {half} best and worst classes; {left_out} in between are left out." if left_out > 0 else ""
+    gap = (
+        f" The {half} best and the {half} worst; {left_out} in between are left out." if left_out > 0 else ""
+    )
     about = (
         f"{plain(key)} of each class for {short(row.label)}, from {number(best[names[0]])} "
         f"({plain(names[0])}) to {number(best[names[-1]])} ({plain(names[-1])}).{gap}"

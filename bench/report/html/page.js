@@ -198,9 +198,13 @@
 
   // What is said on hover and on focus
 
+  let told = null; // what the words on the screen are about
+
   function say(target) {
     const element = target?.closest?.("[title], [data-tip]");
-    if (!element || element.closest("svg")) { tip.hidden = true; return; }
+    told = element && !element.closest("svg") ? element : null;
+    tip.hidden = !told;
+    if (!told) return;
     if (element.title) {
       element.dataset.tip = element.title;
       element.setAttribute("aria-description", element.title);
@@ -208,7 +212,6 @@
     }
     tip.textContent = element.dataset.tip;
     (element.closest("dialog") ?? document.body).append(tip);
-    tip.hidden = false;
     const at = element.getBoundingClientRect(), size = tip.getBoundingClientRect();
     const below = at.bottom + 6 + size.height < innerHeight;
     tip.style.left = `${Math.max(4, Math.min(at.left, innerWidth - size.width - 4))}px`;
@@ -217,9 +220,9 @@
 
   document.addEventListener("pointerover", (event) => say(event.target));
   document.addEventListener("focusin", (event) => say(event.target.matches(":focus-visible") ? event.target : null));
-  document.addEventListener("focusout", () => { tip.hidden = true; });
-  document.addEventListener("scroll", () => { tip.hidden = true; }, true);
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+  document.addEventListener("focusout", () => say(null));
+  document.addEventListener("scroll", () => say(told === document.activeElement ? told : null), true);
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") say(null); });
 
   // The records behind a row. All of it is put in as text, never as markup.
 
@@ -310,14 +313,14 @@
     return children;
   }
 
-  function open(id, opener = null) {
+  function open(id) {
     records ??= JSON.parse(one("#data").textContent);
     const row = (Object.hasOwn(records.rows, id) && records.rows[id]) || Object.values(records.rows).find((each) => each.records.some((kept) => kept.id === id));
     if (!row) return;
     const place = one(".sheet", dialog);
     place.replaceChildren(...sheet(row, records.shared, id));
     state.open = row.records.some((kept) => kept.id === id) ? id : row.records[0].id;
-    dialog.addEventListener("close", () => { state.open = ""; save(); opener?.focus(); }, { once: true });
+    dialog.addEventListener("close", () => { state.open = ""; save(); }, { once: true });
     dialog.showModal();
     one("h2", place).focus();
     dialog.scrollTop = 0;
@@ -330,7 +333,7 @@
     if (!button) return;
     rove(button.closest("table"), button);
     if (button.classList.contains("mark")) show(document.getElementById(button.dataset.note));
-    else open(button.closest("tr").dataset.row, button);
+    else open(button.closest("tr").dataset.row);
   });
 
   restore();

@@ -126,8 +126,8 @@ def test_the_state_is_in_the_address(browser: Browser, path: Path) -> None:
     browser.choose("task", "voc-det")
     browser.choose("q", "ep200")
     browser.choose("published", "")
-    browser.run("document.querySelector(arguments[0]).click()", f"#table-{VOC} thead button")
     browser.run("document.querySelector('#theme').click()")
+    browser.run("document.querySelector(arguments[0]).click()", f"#table-{VOC} thead button")
     before = (visible(browser, "measured"), browser.run("return location.hash"))
     assert before[0] == sorted(before[0]) and len(before[0]) == 4
     browser.load(path, before[1])
@@ -171,6 +171,8 @@ def test_a_record_by_keyboard(browser: Browser) -> None:
     assert browser.texts("#tip")[0].startswith("95 % interval 57."), "said on focus, too"
     browser.press(Keys.END, Keys.HOME, Keys.ARROW_RIGHT)
     assert browser.run(f"return getComputedStyle({active}).outlineStyle") == "solid"
+    browser.run("document.documentElement.scrollTop += 40")
+    assert browser.texts("#tip"), "a page that scrolls to what is focused does not hush it"
     browser.press(Keys.ENTER)
     assert "resnet50.infomin_ep200" in opened(browser)
     assert browser.run(f"return {active}.id") == "record-title"
@@ -220,6 +222,14 @@ def test_a_narrow_window_never_scrolls_sideways(browser: Browser, width: int) ->
     assert browser.run(wide) == width
     browser.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     assert browser.run(wide) == width
+    # a table cuts off what is too wide by itself, so that the page would not scroll to it
+    assert (
+        browser.run(
+            "return [...document.querySelectorAll('body *:not(.wide *, svg *, .skip)')]"
+            ".filter((each) => each.getBoundingClientRect().right > innerWidth).map((each) => each.outerHTML)"
+        )
+        == []
+    )
     browser.run("document.querySelector(arguments[0]).click()", f"#table-{VOC} .open")
     opened(browser)
     browser.run("document.querySelectorAll('dialog details').forEach((each) => { each.open = true; })")
@@ -253,6 +263,8 @@ def test_light_dark_and_phone_look_as_they_should(browser: Browser, tmp_path: Pa
     for expected in ("light", "dark"):  # the button is stronger than the system
         browser.click("#theme")
         assert (shot(f"forced-{expected}").mean() > 128) == (expected == "light")
+    browser.scheme("light")
+    assert shot("forced-dark").mean() < 60
     browser.size(360, 740)
     phone = shot("phone")
     assert phone.shape == (740, 360) and phone.std() > 15
