@@ -109,7 +109,11 @@ def main() -> None:
     except BenchError as error:
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()
-        print(f"bench: {error}", file=sys.stderr)
+        from bench.commands._text import printable
+
+        # A message may quote a file from anywhere: no escape sequence in it reaches the terminal.
+        lines = (printable(line) for line in str(error).split("\n"))
+        print("bench: " + "\n".join(lines), file=sys.stderr)
         sys.exit(error.exit_code)
     except (_ReaderGoneError, BrokenPipeError):
         # The reader of our output has gone, e.g. `bench report | head`: not a fault of anybody.

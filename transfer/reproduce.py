@@ -132,6 +132,8 @@ def rebuild(
     if said is not None:
         keys = ("protocol", "encoder", "input_spec", "smoke", "num_devices", "batch_size", "accumulate")
         own |= {key: said[key] for key in (*keys, "overrides")}
+        # Where the command named none, the default of today may be another than then.
+        own["protocol"] = own["protocol"] or record.protocol.slug
         own |= {"checkpoint": checkpoint or said["checkpoint"], "name": said["name"] or name}
         where = data or said["data"]
         return Call(task, Options(data=where or embedded, **own), is_embedded=where is None)

@@ -59,7 +59,7 @@ def write(text: str, target: Path | None, *, force: bool) -> None:
     click.echo(f"wrote {target}", err=True)
 
 
-def page(tables: list[Table], records: list[Record], runs: Path, views: Path) -> str:
+def page(tables: list[Table], records: list[Record], results: Path, runs: Path, views: Path) -> str:
     """The page of these tables, with what run folders and studies of views have beside the records.
 
     A picture or a curve that cannot be read is told on stderr and left out.
@@ -72,6 +72,7 @@ def page(tables: list[Table], records: list[Record], runs: Path, views: Path) ->
     from bench.report.html.pictures import Picture
     from bench.report.html.run_folder import find_picture
     from bench.report.leaderboard import Leaderboard
+    from bench.report.render import plain
     from bench.report.study_table import groups
     from pretrain.analysis.api import STUDIES
 
@@ -81,16 +82,20 @@ def page(tables: list[Table], records: list[Record], runs: Path, views: Path) ->
         try:
             if (curve := find_curve(record, runs)) is not None:
                 curves[record.id] = curve
+        except BenchError as error:
+            click.echo(f"left out: {plain(str(error))}", err=True)
+        try:
             if (picture := find_picture(record, runs)) is not None:
                 pictures.append(picture)
         except BenchError as error:
-            click.echo(f"left out: {error}", err=True)
+            click.echo(f"left out: {plain(str(error))}", err=True)
     scan = StudyStore(views).scan()
     for line in scan.left_out:
-        click.echo(f"left out: {line}", err=True)
+        click.echo(f"left out: {plain(line)}", err=True)
     return as_html(
         tables,
         records,
+        results=results,
         pairs=task_pairs([table for table in tables if isinstance(table, Leaderboard)]),
         studies=groups(scan.records),
         study_words={name: study.scores for name, study in STUDIES},

@@ -41,7 +41,11 @@ Examples:
 @click.option("--published-only", is_flag=True, help="Published rows alone; no record is read.")
 @click.option("--unconfirmed", is_flag=True, help="Of published rows, also those no source was read for.")
 @click.option(
-    "--runs", type=_PATH, default="runs", show_default=True, help="For HTML: run folders, for their curves."
+    "--runs",
+    type=_PATH,
+    default="runs",
+    show_default=True,
+    help="For HTML: run folders, for curves and pictures.",
 )
 @click.option(
     "--views", type=_PATH, default="results/views", show_default=True, help="For HTML: records of studies."
@@ -62,16 +66,12 @@ def command(context: click.Context, /, **options: Any) -> None:
     if context.invoked_subcommand is None:
         _report(**options)
         return
-    given = (name for name in options if _is_given(context, name))
-    if (name := next(given, None)) is not None:
-        raise UsageError(
-            f"--{name.replace('_', '-')} is of the leaderboard, not of {context.invoked_subcommand}; "
-            f"what {context.invoked_subcommand} takes stands behind it"
-        )
-
-
-def _is_given(context: click.Context, name: str) -> bool:
-    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    for option in context.command.params:
+        if context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"{option.opts[0]} is of the leaderboard, not of {context.invoked_subcommand}; "
+                f"what {context.invoked_subcommand} takes stands behind it"
+            )
 
 
 def _report(
@@ -108,8 +108,9 @@ def _report(
         tables += _leaderboards(records, published, unconfirmed)
     if form == "html":
         from bench.commands._report_out import page
+        from bench.core.paths import DEFAULT_RESULTS
 
-        text = page(tables, records, runs, views)
+        text = page(tables, records, results or DEFAULT_RESULTS, runs, views)
     else:
         text = _text(tables, form, to_terminal=target is None)
     write(text, target, force=force)
@@ -212,7 +213,7 @@ def _only(records: list[Record], what: str, wanted: str, found: list[str]) -> li
 @click.option("--protocol", metavar="SLUG", help="Only this protocol.")
 @click.option(
     "--resamples",
-    type=click.IntRange(100, 100_000),
+    type=click.IntRange(100, 10_000),
     default=1000,
     show_default=True,
     help="Times that the test images are drawn anew.",

@@ -211,7 +211,7 @@ def _say(facts: list[Fact]) -> None:
 
     for fact in facts:
         if not fact.same:
-            say(f"Differs   {fact.what}: {printable(fact.then)} then, {printable(fact.now)} now")
+            say(f"Differs   {printable(fact.what)}: {printable(fact.then)} then, {printable(fact.now)} now")
     if all(fact.same for fact in facts):
         say("Commit, versions, machine, protocol and weights are those of then, and the data is there.")
 
@@ -276,7 +276,7 @@ def _print(comparison: Comparison) -> None:
 
     for name, then, now in comparison.metrics:
         change = "none" if then is None or now is None else f"{now - then:+.3g}" if now != then else "0"
-        click.echo(f"{name}: {then} then, {now} now, difference {change}")
+        click.echo(f"{printable(name)}: {then} then, {now} now, difference {change}")
     for line in comparison.others:
         click.echo(printable(line))
     same = not comparison.others and all(then == now for _, then, now in comparison.metrics)

@@ -7,6 +7,7 @@ from itertools import combinations
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.core.records import Status
 from bench.report import stats
 from bench.report.leaderboard import Leaderboard
 
@@ -22,6 +23,7 @@ class Axis(BaseModel):
     task: str
     protocol: str
     identity: str
+    status: Status
     metric: str
 
 
@@ -32,6 +34,7 @@ class TaskPair(BaseModel):
         first: By the order of the report.
         second: The other.
         labels: Of the weights that both have.
+        baselines: Those of them that others are compared with.
         first_means: The main metric of each on the first, in percent.
         second_means: The same on the second.
         tau: Kendall's tau-b of the two orders, or None where there are fewer than three, or no order.
@@ -43,6 +46,7 @@ class TaskPair(BaseModel):
     first: Axis
     second: Axis
     labels: tuple[str, ...]
+    baselines: tuple[str, ...]
     first_means: tuple[float, ...]
     second_means: tuple[float, ...]
     tau: float | None
@@ -68,6 +72,7 @@ def _pair(first: Leaderboard, second: Leaderboard) -> TaskPair:
         first=_axis(first),
         second=_axis(second),
         labels=labels,
+        baselines=tuple(label for label in first.baselines if label in labels),
         first_means=ours,
         second_means=theirs,
         tau=None if found is None else (-found.tau if turned else found.tau),
@@ -84,5 +89,6 @@ def _axis(leaderboard: Leaderboard) -> Axis:
         task=leaderboard.task,
         protocol=leaderboard.protocol,
         identity=leaderboard.identity,
+        status=leaderboard.status,
         metric=leaderboard.metrics[0],
     )

@@ -26,9 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import StoreError
-
-LEVEL: Final = 0.95
-"""Of all intervals."""
+from bench.report.stats import LEVEL
 
 NUM_RESAMPLES: Final = 1000
 

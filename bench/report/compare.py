@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from bench.core.errors import BenchError, UsageError, did_you_mean
 from bench.core.records import Record
@@ -59,13 +59,14 @@ class TaskComparison(_Frozen):
     images_note: str
     environments: tuple[tuple[str, str, str], ...]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def better(self) -> str:
         """First or second, where the difference is beyond both kinds of noise; else why it cannot be said."""
         if self.seeds.beyond_noise is None:
             return "not known: a single trial says nothing of seeds"
         if self.images is None:
-            return "not known: nothing is kept of single images"
+            return "not known: no bootstrap of images"
         if not (self.seeds.beyond_noise and self.images.beyond_noise):
             held = [
                 name
@@ -213,7 +214,9 @@ def _environment(records: Sequence[Record]) -> dict[str, str]:
     seen: dict[str, list[str]] = {}
     for record in records:
         made = record.provenance
-        facts = {"commit": made.git_commit, "python": made.python, "bench": made.bench_version}
+        changed = " with local changes" if made.git_dirty else ""
+        facts = {"commit": f"{made.git_commit}{changed}", "platform": made.platform}
+        facts |= {"python": made.python, "bench": made.bench_version}
         facts |= {f"package {name}": version for name, version in made.packages.items()}
         facts |= {f"hardware {name}": value for name, value in made.hardware.items()}
         facts["seed"] = str(record.seed)

@@ -11,8 +11,9 @@ from bench.report.published import Quoted
 from bench.report.published_tables import PublishedTable, plain_model, values_by_model
 
 CSV_COLUMNS = (
-    "task", "task_version", "protocol", "identity", "status", "departures", "data", "num_classes",
-    "metric_rule", "kind", "weights", "tensors_sha256", "pretrain_data", "pretrain_epochs", "metric",
+    "task", "task_version", "protocol", "identity", "status", "departures", "engine", "data",
+    "data_fingerprint", "num_classes",
+    "metric_rule", "kind", "weights", "label", "tensors_sha256", "pretrain_data", "pretrain_epochs", "metric",
     "mean", "std", "interval_low", "interval_high", "rank_best", "rank_worst", "trials", "seeds", "records",
     "baseline", "difference", "standard_error", "beyond_noise", "source", "confirmed", "note",
     "contradicted_by",
@@ -22,22 +23,24 @@ CSV_COLUMNS = (
 def as_csv(tables: Sequence[Leaderboard | PublishedTable]) -> str:
     """One line a number, full precision: each metric of each row, then its difference to each baseline.
 
-    `kind` is `measured`, `difference` (to `baseline`) or `published`; `contradicted_by` are the values that
-    other sources give of the same metric of the same model, with a space between.
+    `kind` is `measured`, `difference` (to `baseline`, the `label` of a row) or `published`; `contradicted_by`
+    are the values that other sources give of the same metric of the same model, with a space between.
     """
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    quoted: set[tuple[str, str]] = set()
+    quoted: set[tuple[object, ...]] = set()
     for table in tables:
         if isinstance(table, Leaderboard):
             writer.writerows(_csv_leaderboard(table))
         # Published values have no identity of ours, and stand once though two tables may show them.
         where = {"task": table.task, "protocol": table.protocol}
         rows = table.published if isinstance(table, Leaderboard) else table.rows
-        if rows and (table.task, table.protocol) not in quoted:
-            quoted.add((table.task, table.protocol))
-            writer.writerows({**where, **line} for line in _csv_published(rows))
+        for line in _csv_published(rows or ()):
+            key = (table.task, table.protocol, *line.values())
+            if key not in quoted:
+                quoted.add(key)
+                writer.writerow({**where, **line})
     return buffer.getvalue()
 
 
@@ -49,7 +52,9 @@ def _csv_leaderboard(leaderboard: Leaderboard) -> Iterator[dict[str, object]]:
         "identity": leaderboard.identity,
         "status": leaderboard.status,
         "departures": "; ".join(leaderboard.departures),
+        "engine": leaderboard.engine,
         "data": leaderboard.data,
+        "data_fingerprint": leaderboard.data_fingerprint,
         "num_classes": leaderboard.num_classes,
         "metric_rule": leaderboard.metric_rule,
     }
@@ -60,6 +65,7 @@ def _csv_leaderboard(leaderboard: Leaderboard) -> Iterator[dict[str, object]]:
 def _csv_measured(leaderboard: Leaderboard, row: Row) -> list[dict[str, object]]:
     who: dict[str, object] = {
         "weights": row.name,
+        "label": row.label,
         "tensors_sha256": row.tensors_sha256,
         "trials": len(row.trials),
         "seeds": " ".join(str(trial.seed) for trial in row.trials),

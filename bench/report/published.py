@@ -212,6 +212,15 @@ def published_place(task: str, protocol: str, metric: str) -> tuple[str, str]:
     return task, metric
 
 
+def plain_method(method: str) -> str:
+    """The name without the square brackets that the file puts behind it where a source contradicts another.
+
+    Returns:
+        "MoCo v2 [per PixPro README]" is "MoCo v2"; who ran it again stays: "MoCo v2 (OpenSelfSup)".
+    """
+    return re.sub(r" \[per [^\]]*\]$", "", method)
+
+
 def num_published(published: Published, task: str, protocol: str) -> int:
     """Rows of the file that may stand beside a table of our task under `protocol`."""
     own = {published_place(task, protocol, "")[0]}

@@ -5,13 +5,19 @@ A row is what one source says of one model, and nothing is merged: a model that 
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.report.published import Published, PublishedRow, Quoted, published_place, quote
+from bench.report.published import (
+    Published,
+    PublishedRow,
+    Quoted,
+    plain_method,
+    published_place,
+    quote,
+)
 
 METRICS: tuple[str, ...] = ("AP", "AP50", "AP75", "mIoU", "top1", "top5")
 """Of the file, the main metric of each task before its others."""
@@ -132,15 +138,6 @@ def _table(place: tuple[str, str], rows: Sequence[PublishedRow], unconfirmed: bo
         contradictions=_contradictions(entries, metrics),
         num_left_out=len(rows) - len(shown),
     )
-
-
-def plain_method(method: str) -> str:
-    """The name without the square brackets that the file puts behind it where a source contradicts another.
-
-    Returns:
-        "MoCo v2 [per PixPro README]" is "MoCo v2"; who ran it again stays: "MoCo v2 (OpenSelfSup)".
-    """
-    return re.sub(r" \[per [^\]]*\]$", "", method)
 
 
 Model = tuple[str, str, str, int | None, str]

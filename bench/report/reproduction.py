@@ -1,6 +1,7 @@
 """Does a row of ours reproduce a published one? Asked where method, epochs and protocol are the same.
 
-Weights are recognised by their name, `resnet50.moco_v2_ep200`: what they were trained on is not in them.
+Weights are recognised by their name, `resnet50.moco_v2_ep200`: what they were trained on, and in which
+batches, is not in it. A name that says no epochs is compared with nothing, unless it is a baseline's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from bench.core.card import RANDOM_NAME
-from bench.report.published import Quoted, QuotedValue
+from bench.report.published import Quoted, QuotedValue, plain_method
 
 if TYPE_CHECKING:
     from bench.report.leaderboard import Cell, Row
@@ -71,7 +72,7 @@ class Verdict(BaseModel):
 def verdicts(
     rows: Sequence[Row], quoted: Sequence[Quoted], metric: str, methods: MethodNames
 ) -> tuple[Verdict, ...]:
-    """All pairs of a row and a published one of the same method and epochs, by row, then by source.
+    """All pairs of a row and a published one of the same method and epochs, in the order of both.
 
     Args:
         rows: Of a table whose protocol is followed to the letter.
@@ -85,16 +86,18 @@ def verdicts(
 
 
 def _of_row(row: Row, quoted: Sequence[Quoted], metric: str, methods: MethodNames) -> Iterator[Verdict]:
-    found = re.fullmatch(r"resnet50\.(?P<method>.+?)(?:_ep(?P<epochs>\d+))?", row.name)
+    method, epochs = method_and_epochs(row.name)
     cell = row.cells.get(metric)
-    if found is None or cell is None:
+    told = epochs is not None or method in _BASELINES
+    if cell is None or not told or not row.name.startswith("resnet50."):
         return
-    names = methods.get(found["method"], ())
-    epochs = int(found["epochs"]) if found["epochs"] else None
+    names = methods.get(method, ())
     data = "none" if row.name == RANDOM_NAME else "ImageNet-1K"
     for entry in quoted:
         value = entry.values.get(metric)
-        same = entry.method in names and entry.arch == "ResNet-50" and entry.pretrain_data == data
+        same = (
+            plain_method(entry.method) in names and entry.arch == "ResNet-50" and entry.pretrain_data == data
+        )
         if value is None or not same or (epochs is not None and entry.pretrain_epochs != epochs):
             continue
         difference = cell.mean - value.value
@@ -112,6 +115,17 @@ def _of_row(row: Row, quoted: Sequence[Quoted], metric: str, methods: MethodName
             tolerance=tolerance,
             within=abs(difference) <= tolerance,
         )
+
+
+def method_and_epochs(name: str) -> tuple[str, int | None]:
+    """Of the name of weights: "resnet50.moco_v2_ep200" and "resnet50.moco_v2_200ep" are ("moco_v2", 200).
+
+    Returns:
+        Without the network. A name with no network before a point is no method, and says no epochs.
+    """
+    _, _, method = name.partition(".")
+    found = re.fullmatch(r"(?P<method>.+)_(?:ep(?P<one>\d+)|(?P<other>\d+)ep)", method)
+    return (method, None) if found is None else (found["method"], int(found["one"] or found["other"]))
 
 
 def _tolerance(cell: Cell, value: QuotedValue, trials: int | None) -> float:

@@ -61,7 +61,6 @@ class Agreement:
 
     tau: float
     p_value: float
-    num: int
 
 
 def mean(values: Sequence[float]) -> float:
@@ -103,7 +102,12 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     std = sample_std(values)
     if std is None:
         return None
-    return _around(mean(values), std / math.sqrt(len(values)), len(values) - 1)
+    middle = mean(values)
+    if std == 0.0:
+        return Interval(middle, middle)
+    scale = std / math.sqrt(len(values))
+    low, high = distributions.t.interval(LEVEL, len(values) - 1, loc=middle, scale=scale)
+    return Interval(float(low), float(high))
 
 
 def difference(values: Sequence[float], baseline: Sequence[float]) -> Difference:
@@ -126,12 +130,11 @@ def difference(values: Sequence[float], baseline: Sequence[float]) -> Difference
     std, baseline_std = sample_std(values), sample_std(baseline)
     if std is None or baseline_std is None:
         return Difference(value, None, None)
-    first, second = std**2 / len(values), baseline_std**2 / len(baseline)
-    error = math.sqrt(first + second)
+    error = math.sqrt(std**2 / len(values) + baseline_std**2 / len(baseline))
     if error == 0.0:  # all trials equal on both sides
         return Difference(value, error, Interval(value, value))
-    freedom = (first + second) ** 2 / (first**2 / (len(values) - 1) + second**2 / (len(baseline) - 1))
-    return Difference(value, error, _around(value, error, freedom))
+    found = distributions.ttest_ind(values, baseline, equal_var=False).confidence_interval(LEVEL)
+    return Difference(value, error, Interval(float(found.low), float(found.high)))
 
 
 def ranks(intervals: Sequence[Interval | None], *, higher_is_better: bool = True) -> list[Rank | None]:
@@ -179,9 +182,4 @@ def agreement(first: Sequence[float], second: Sequence[float]) -> Agreement | No
     if len(first) < MIN_ORDERED or len(set(first)) == 1 or len(set(second)) == 1:
         return None
     found = distributions.kendalltau(first, second)
-    return Agreement(tau=float(found.statistic), p_value=float(found.pvalue), num=len(first))
-
-
-def _around(middle: float, error: float, freedom: float) -> Interval:
-    reach = float(distributions.t.ppf(0.5 + LEVEL / 2, freedom)) * error
-    return Interval(middle - reach, middle + reach)
+    return Agreement(tau=float(found.statistic), p_value=float(found.pvalue))

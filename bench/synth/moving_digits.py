@@ -139,8 +139,9 @@ class MovingDigits:
             64 px in Moving MNIST.
         digit_colour: contrasting: random in each view, one that shows before the background; white.
         background_brightness: What pixels of the backgrounds are multiplied by, above 0 to 1. White digits
-            before pictures at half of their brightness are learnt without labels by small networks within
-            minutes on a CPU; contrasting ones before bright textures are not, nor with labels.
+            of 20 px before pictures at half of their brightness are learnt without labels by small networks
+            in a minute or two on a CPU; contrasting ones of 14 px before bright pictures were not, nor with
+            labels.
         same_sample: A shared digit is the same handwritten sample in both views; otherwise the same class
             in another random handwriting, which then is all that the digits have in common.
 

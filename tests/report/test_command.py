@@ -115,7 +115,9 @@ def test_two_runs_write_equal_bytes(results: Path, tmp_path: Path) -> None:
         (["--format", "html"], "give --out"),
         (["--format", "html", "--out", __file__], "is a file"),
         (["--published-only", "--results", "."], "reads no record"),
-        (["--task", "voc-det", "compare", "a", "b"], "--task"),
+        (["--task", "voc-det", "compare", "a", "b"], "--task is"),
+        (["--format", "csv", "compare", "a", "b"], "--format is"),
+        (["--json", "compare", "a", "b"], "--json is"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(arguments: list[str], words: str) -> None:

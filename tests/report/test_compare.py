@@ -58,7 +58,7 @@ def test_a_difference_beyond_both_kinds_of_noise() -> None:
     (task,) = two([60.0, 60.5, 61.0], [40.0, 40.5, 41.0]).tasks
     assert task.seeds.value == pytest.approx(20.0) and task.seeds.beyond_noise
     assert task.images is not None and task.images.value == pytest.approx(20.0) and task.images.beyond_noise
-    assert task.better == "first"
+    assert task.better == "first" == task.model_dump()["better"]
     assert task.images.interval[0] < 20.0 < task.images.interval[1]
     assert (task.first.values, task.second.values) == ((60.0, 60.5, 61.0), (40.0, 40.5, 41.0))
 

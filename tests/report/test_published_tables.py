@@ -15,8 +15,15 @@ import pytest
 from bench.report import render
 from bench.report.csv_form import as_csv
 from bench.report.latex import as_latex
-from bench.report.published import Published, PublishedRow, Quoted, published_place, read_published
-from bench.report.published_tables import FIRST, PublishedTable, plain_method, published_tables
+from bench.report.published import (
+    Published,
+    PublishedRow,
+    Quoted,
+    plain_method,
+    published_place,
+    read_published,
+)
+from bench.report.published_tables import FIRST, PublishedTable, published_tables
 
 FORMS: dict[str, Callable[[Sequence[PublishedTable]], str]] = {
     "table": render.as_table,

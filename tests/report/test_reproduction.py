@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from bench.report.leaderboard import Leaderboard
-from bench.report.published import read_published
+from bench.report.published import plain_method, read_published
 from bench.report.reproduction import TOLERANCE, Verdict
 from bench.report.tables import leaderboards
 from pretrain.api import METHODS
@@ -31,13 +31,23 @@ def test_the_same_method_and_epochs_are_compared_with_each_source() -> None:
     quoted = [
         entry
         for entry in table("resnet50.moco_v2_ep200", [57.0]).published or ()
-        if entry.method == "MoCo v2" and entry.pretrain_epochs == 200 and entry.confirmed
+        if plain_method(entry.method) == "MoCo v2" and entry.pretrain_epochs == 200 and entry.confirmed
     ]
     found = moco(57.0)
     assert quoted and sorted(verdict.source for verdict in found) == sorted(entry.source for entry in quoted)
     assert {(verdict.label, verdict.metric, verdict.here) for verdict in found} == {
         ("resnet50.moco_v2_ep200", "AP", 57.0)
     }
+
+
+def test_epochs_may_stand_before_or_behind() -> None:
+    found = table("resnet50.moco_v2_200ep", [57.0]).verdicts
+    assert [verdict.published for verdict in found] == [verdict.published for verdict in moco(57.0)]
+
+
+def test_a_source_that_contradicts_another_is_held_too() -> None:
+    found = table("resnet50.moco_v2_ep800", [57.5]).verdicts
+    assert {verdict.published for verdict in found} >= {57.4, 57.6}
 
 
 def test_near_is_within_and_far_is_not() -> None:
@@ -55,7 +65,14 @@ def test_trials_that_spread_allow_more() -> None:
 
 @pytest.mark.parametrize(
     "weights",
-    ["resnet50.moco_v2_ep199", "resnet50.mine", "resnet50.moco_v2_ep200_mine", "resnet18.moco_v2_ep200"],
+    [
+        "resnet50.moco_v2",
+        "resnet50.moco_v2_ep199",
+        "resnet50.moco_v2_199ep",
+        "resnet50.mine",
+        "resnet50.moco_v2_ep200_mine",
+        "resnet18.moco_v2_ep200",
+    ],
 )
 def test_other_epochs_methods_and_architectures_are_not_compared(weights: str) -> None:
     assert table(weights, [57.0]).verdicts == ()

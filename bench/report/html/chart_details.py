@@ -19,7 +19,7 @@ from bench.report.render import plain
 PER_CLASS: Final = "per_class"
 """The key of `details` under which stands a score of each class; see `transfer.metrics`."""
 
-_OF_CLASS: Final = {"mIoU": "IoU"}
+OF_CLASS: Final = {"mIoU": "IoU"}
 """What a mean over classes is called for one of them, where that is another name."""
 
 MAX_CLASSES: Final = 24
@@ -42,7 +42,7 @@ def class_scores(record: Record, metric: str) -> dict[str, float]:
     kept = record.details.get(PER_CLASS)
     if not isinstance(kept, dict):
         return {}
-    key = _OF_CLASS.get(metric, metric)
+    key = OF_CLASS.get(metric, metric)
     found: dict[str, Any] = {name: of[key] for name, of in kept.items() if isinstance(of, dict) and key in of}
     return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
 
@@ -68,7 +68,7 @@ def classes_chart(board: Leaderboard, records: Mapping[str, Record]) -> Chart | 
     height = svg.TOP + _ROW_PX * len(names) + svg.BOTTOM
     top = max(value for of in (best, *(baselines[label] for label in others)) for value in of.values())
     x = svg.Scale(0.0, max(top, 1.0) * 1.02, _NAMES_PX, svg.WIDTH - svg.RIGHT)
-    key = _OF_CLASS.get(metric, metric)
+    key = OF_CLASS.get(metric, metric)
     parts = [_class_axis(x, height, f"{plain(key)} (%)")]
     marks = [("diamond", "c1 full"), ("triangle", "c2 full")]
     for place, name in enumerate(names):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,6 @@ from bench.report.leaderboard import Leaderboard, Row
 from bench.report.published import Quoted
 from bench.report.published_tables import PublishedTable
 from bench.report.render import plain
-from bench.report.tables import is_baseline
 
 _TICK_ROOM_PX: Final = 32.0
 _FAR: Final = 0.6
@@ -86,7 +85,7 @@ def epochs_chart(table: Table) -> Chart | None:
     quoted = [
         (entry, entry.pretrain_epochs, entry.values[metric].value)
         for entry in (table.rows if isinstance(table, PublishedTable) else table.published or ())
-        if entry.pretrain_epochs and metric in entry.values
+        if entry.pretrain_epochs and metric in entry.values and entry.arch == "ResNet-50"
     ]
     epochs = [*(epochs for _, epochs in ours), *(epochs for _, epochs, _ in quoted)]
     if len(epochs) < 2:
@@ -94,7 +93,10 @@ def epochs_chart(table: Table) -> Chart | None:
     values = [*(row.cells[metric].mean for row, _ in ours), *(value for *_, value in quoted)]
     near, far = _baselines(rows, metric, values)
     x = svg.across(epochs, log=True)
-    y = svg.upright([*values, *(value for _, value in near)])
+    # Of two trials the interval is many times their spread: in the picture all points would be one line.
+    known = [row.cells[metric] for row, _ in ours]
+    ends = [end for cell in known if cell.interval and len(cell.values) > 2 for end in cell.interval]
+    y = svg.upright([*values, *ends, *(value for _, value in near)])
     parts = [svg.axes(x, y, "epochs of pretraining", f"{plain(metric)} (%)", _epoch_ticks(epochs, x))]
     parts += [
         svg.line(x.start, y.at(value), x.end, y.at(value), class_="baseline", dash=svg.DASHES[1 + place % 6])
@@ -112,6 +114,10 @@ def epochs_chart(table: Table) -> Chart | None:
     captions = []
     if far:
         captions.append(f"Outside of the picture: {'; '.join(far)}.")
+    if any(
+        cell.interval and not (y.low <= cell.interval[0] and cell.interval[1] <= y.high) for cell in known
+    ):
+        captions.append("A bar that reaches the edge of the picture goes on beyond it.")
     if quoted and isinstance(table, Leaderboard) and table.status == "substituted":
         captions.append("Published rows ran the protocol as written, ours a substitution: near, not equal.")
     about = (
@@ -188,19 +194,17 @@ def _our_point(row: Row, metric: str, x: float, y: svg.Scale) -> Svg:
     if cell.interval:
         low, high = cell.interval
         told += f", 95 % interval {number(low)} to {number(high)}"
-        # That of two trials may be wider than the chart.
         low, high = max(low, y.low), min(high, y.high)
         parts.append(svg.line(x, y.at(low), x, y.at(high), class_="bar c0"))
     parts.append(svg.marker("circle", x, y.at(cell.mean), class_="c0 full", title=told))
     return Svg("".join(parts))
 
 
-def scatter(pair: TaskPair, statuses: Mapping[str, str]) -> Chart:
+def scatter(pair: TaskPair) -> Chart:
     """One task against another, a point for each set of weights that both have.
 
     Args:
-        pair: From `bench.report.across`.
-        statuses: Of the tables, by identity; one that is not exact is named.
+        pair: From `bench.report.across`; a table that is not exact is named so.
     """
     first, second = (f"{plain(axis.task)} {plain(axis.metric)} (%)" for axis in (pair.first, pair.second))
     drawn, far = _near_points(pair)
@@ -209,12 +213,12 @@ def scatter(pair: TaskPair, statuses: Mapping[str, str]) -> Chart:
     points = []
     for label, here, there in drawn:
         told = f"{plain(label)}: {number(here)} and {number(there)}"
-        shape, class_ = ("triangle", "c1 full") if is_baseline(label) else ("circle", "c0 full")
+        shape, class_ = ("triangle", "c1 full") if label in pair.baselines else ("circle", "c0 full")
         parts.append(svg.marker(shape, x.at(here), y.at(there), class_=class_, title=told))
         points.append((x.at(here), y.at(there), short(label)))
     parts.append(labels(points))
-    baselines = any(is_baseline(label) for label, *_ in drawn)
-    protocols = f"Across: {_axis_words(pair.first, statuses)}. Up: {_axis_words(pair.second, statuses)}."
+    baselines = any(label in pair.baselines for label, *_ in drawn)
+    protocols = f"Across: {_axis_words(pair.first)}. Up: {_axis_words(pair.second)}."
     outside = f" Outside of the picture: {'; '.join(far)}." if far else ""
     return Chart(
         title=f"{plain(pair.second.task)} against {plain(pair.first.task)}",
@@ -230,13 +234,13 @@ def scatter(pair: TaskPair, statuses: Mapping[str, str]) -> Chart:
 def _near_points(pair: TaskPair) -> tuple[list[tuple[str, float, float]], list[str]]:
     """Weights that are drawn, and the words for baselines that lie too far off: random ones would."""
     points = list(zip(pair.labels, pair.first_means, pair.second_means, strict=True))
-    others = [point for point in points if not is_baseline(point[0])]
+    others = [point for point in points if point[0] not in pair.baselines]
     if len(others) < 2:
         return points, []
     near, far = [], []
     for label, here, there in points:
         is_near = _is_near(here, [x for _, x, _ in others]) and _is_near(there, [y for *_, y in others])
-        if is_near or not is_baseline(label):
+        if is_near or label not in pair.baselines:
             near.append((label, here, there))
         else:
             far.append(f"{short(label)}, {number(here)} and {number(there)}")
@@ -253,7 +257,6 @@ def agreement_words(pair: TaskPair) -> str:
     return f"Kendall's tau {pair.tau:+.2f} over {num} weights ({shown}).{few}"
 
 
-def _axis_words(axis: Axis, statuses: Mapping[str, str]) -> str:
-    status = statuses.get(axis.identity, "exact")
-    mark = "" if status == "exact" else f" [{status}]"
+def _axis_words(axis: Axis) -> str:
+    mark = "" if axis.status == "exact" else f" [{axis.status}]"
     return f"{plain(axis.protocol)}{mark}"

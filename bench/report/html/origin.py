@@ -6,12 +6,12 @@ from anywhere. Nothing is guessed beyond the rule of names.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
 from bench.core.card import RANDOM_NAME
 from bench.report.published import Quoted
+from bench.report.reproduction import method_and_epochs
 
 UNSAID: Final = ""
 """Not known. The page shows "-", and lets a reader keep such rows whatever is asked for."""
@@ -39,8 +39,7 @@ def origin_of(name: str) -> Origin:
         return Origin("none", 0, "none")
     if name.partition(".")[2] in _IMAGENET_LABELS:
         return Origin("ImageNet-1K", None, "imagenet")
-    epochs = re.search(r"_ep(\d{1,6})$", name)
-    return Origin(epochs=int(epochs[1]) if epochs else None)
+    return Origin(epochs=method_and_epochs(name)[1])
 
 
 def origin_of_quoted(entry: Quoted) -> Origin:

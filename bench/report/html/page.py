@@ -16,6 +16,7 @@ from typing import Any, Final
 import jinja2
 
 from bench import __version__
+from bench.core.paths import DEFAULT_RESULTS
 from bench.core.records import Record
 from bench.report.across import TaskPair
 from bench.report.grid import Table
@@ -25,7 +26,6 @@ from bench.report.html.pictures import MAX_PICTURES, Picture, Shown, fit, small
 from bench.report.html.record_data import as_data
 from bench.report.html.sections import Section, section
 from bench.report.html.studies import Study, Words, all_plots, study
-from bench.report.leaderboard import Leaderboard
 from bench.report.render import plain
 from bench.report.study_table import StudyGroup
 
@@ -49,6 +49,7 @@ def as_html(
     tables: Sequence[Table],
     records: Iterable[Record],
     *,
+    results: Path = DEFAULT_RESULTS,
     pairs: Sequence[TaskPair] = (),
     studies: Sequence[StudyGroup] = (),
     study_words: Mapping[str, Words] = _NO_WORDS,
@@ -60,6 +61,7 @@ def as_html(
     Args:
         tables: From `bench.report.tables` and, of published rows alone, `bench.report.published_tables`.
         records: All that they were made of.
+        results: The store that these lie in.
         pairs: From `bench.report.across`.
         studies: From `bench.report.study_table.groups`.
         study_words: What the scores of a study are called, by the study's name.
@@ -78,7 +80,7 @@ def as_html(
     body = environment.get_template("sections.html.j2").render(
         sections=sections, across=across, across_left_out=more
     )
-    data = as_data(tables, by_id)
+    data = as_data(tables, by_id, results)
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     drawn = [study(group, study_words.get(group.study, {})) for group in studies]
     sheets = [small(_plain(picture)) for picture in pictures[:MAX_PICTURES]]
@@ -136,10 +138,9 @@ def _plain(picture: Picture) -> Picture:
 
 def _across(tables: Sequence[Table], pairs: Sequence[TaskPair]) -> tuple[list[Chart], list[str]]:
     """The pairs of most weights as charts, in the order of the report, and a line for each other."""
-    statuses = {table.identity: table.status for table in tables if isinstance(table, Leaderboard)}
     by_weights = sorted(range(len(pairs)), key=lambda place: (-len(pairs[place].labels), place))
     drawn = set(by_weights[:MAX_SCATTERS])
-    charts = [scatter(pair, statuses) for place, pair in enumerate(pairs) if place in drawn]
+    charts = [scatter(pair) for place, pair in enumerate(pairs) if place in drawn]
     lines = [
         f"{plain(pair.first.task)}, {plain(pair.first.protocol)} and {plain(pair.second.task)}, "
         f"{plain(pair.second.protocol)}: {agreement_words(pair)}"

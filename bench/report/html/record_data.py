@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
+from bench.core.paths import DEFAULT_RESULTS
 from bench.core.records import MACHINE, SEAL, Record, sealed
 from bench.report.grid import NONE, Table, mean_and_std, number, rank, verdict_text
-from bench.report.html.chart_details import PER_CLASS, class_scores
+from bench.report.html.chart_details import OF_CLASS, PER_CLASS, class_scores
 from bench.report.leaderboard import Ends, Gap, Leaderboard, Row
 from bench.report.render import plain
 
@@ -38,9 +40,14 @@ def row_key(table: int, row: int) -> str:
 
 
 class _Shared:
-    """Lists of pairs, each kept once."""
+    """What all records of a page have in common: lists of pairs, each kept once, and their store.
 
-    def __init__(self) -> None:
+    Attributes:
+        option: What a command must be told to find the store, "" where it looks there anyway.
+    """
+
+    def __init__(self, results: Path) -> None:
+        self.option = "" if results == DEFAULT_RESULTS else f" --results {shlex.quote(plain(str(results)))}"
         self.kept: list[Pairs] = []
         self._places: dict[str, int] = {}
 
@@ -52,14 +59,15 @@ class _Shared:
         return self._places[key]
 
 
-def as_data(tables: Sequence[Table], records: Mapping[str, Record]) -> str:
+def as_data(tables: Sequence[Table], records: Mapping[str, Record], results: Path = DEFAULT_RESULTS) -> str:
     """JSON that may stand inside `<script type="application/json">`.
 
     Args:
         tables: As they are shown; of published rows alone there are no records.
         records: By id, at least all that the tables name.
+        results: The store that they lie in.
     """
-    shared = _Shared()
+    shared = _Shared(results)
     rows = {}
     for place, board in enumerate(tables):
         if isinstance(board, Leaderboard):
@@ -96,7 +104,7 @@ def _row(board: Leaderboard, row: Row, records: Mapping[str, Record], shared: _S
             for metric in board.metrics if (gap := row.differences.get(baseline, {}).get(metric))
         ],
         "verdicts": [plain(verdict_text(item)) for item in board.verdicts if item.label == row.label],
-        "score": f"{plain(board.metrics[0])} per class",
+        "score": f"{plain(OF_CLASS.get(board.metrics[0], board.metrics[0]))} per class",
         "classes": shared.place([[plain(name)] for name in classes]),
         "weights": shared.place(_weights(first)),
         "data": shared.place(_data(first)),
@@ -173,7 +181,7 @@ def _record(record: Record, metric: str, classes: Sequence[str], shared: _Shared
         "scores": [round(scores[name], 1) if name in scores else None for name in classes],
     }
     if IMPORTED not in record.details:
-        found["reproduce"] = f"bench reproduce {record.id}"
+        found["reproduce"] = f"bench reproduce {record.id}{shared.option}"
     return found
 
 

@@ -135,8 +135,8 @@ def test_task_against_task() -> None:
     boards = leaderboards(
         [*both("a", 50.0, 60.0), *both("b", 52.0, 64.0), *both("c", 54.0, 62.0), *both("random", 30.0, 4.0)]
     )
-    (pair,) = task_pairs(boards)
-    chart = scatter(pair, {boards[1].identity: "custom"})
+    (pair,) = task_pairs([boards[0], boards[1].model_copy(update={"status": "custom"})])
+    chart = scatter(pair)
     assert chart.title == "voc-det against linear-probe"
     # of 6 pairs 5 agree: tau = 4 / 6
     assert "tau +0.67 over 4 weights" in chart.caption and "Fewer than 6" in chart.caption
@@ -160,7 +160,7 @@ def test_two_weights_agree_on_nothing() -> None:
 def test_names_do_not_hide_each_other() -> None:
     close = [record for place in range(8) for record in both(f"same{place}", 50.0 + place / 1000, 60.0)]
     (pair,) = task_pairs(leaderboards([*close, *both("far", 60.0, 70.0)]))
-    labels = elements(scatter(pair, {}), "point", "text")
+    labels = elements(scatter(pair), "point", "text")
     rows = sorted((float(each.get("y")), each.get("text-anchor")) for each in labels)
     assert 2 <= len(labels) < 9 and len(set(rows)) == len(rows)
 

@@ -281,9 +281,13 @@ def test_what_has_an_id_has_one_of_its_own(page: Parsed) -> None:
 
 def test_of_many_pairs_those_of_most_weights_are_drawn() -> None:
     def pair(place: int, num: int) -> TaskPair:
-        axes = [Axis(task=f"{word}{place}", protocol="p", identity="i", metric="AP") for word in ("a", "b")]
+        axes = [
+            Axis(task=f"{word}{place}", protocol="p", identity="i", status="exact", metric="AP")
+            for word in ("a", "b")
+        ]
         numbers = tuple(float(number) for number in range(num))
         return TaskPair(first=axes[0], second=axes[1], labels=tuple(f"w{number}" for number in range(num)),
+                        baselines=(),
                         first_means=numbers, second_means=numbers, tau=1.0, p_value=0.01)  # fmt: skip
 
     page = of([make_record()], pairs=[pair(place, 7 if place == 14 else 3) for place in range(15)])
