@@ -76,10 +76,7 @@ def check_is_ours(record: Record, where: str) -> None:
         StoreError: its identity does not follow from its fields.
     """
     if "imported" in record.details:
-        raise UsageError(
-            f"{where}: imported from {record.details['imported']['from']}: it was trained elsewhere, and no "
-            "command of ours gives it again"
-        )
+        raise UsageError(f"{where}: imported, trained elsewhere; no command of ours gives it again")
     expected = identity(
         record.protocol.fields,
         task=record.task,

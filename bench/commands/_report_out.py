@@ -78,7 +78,7 @@ def page(tables: list[Table], records: list[Record], results: Path, runs: Path, 
 
     curves: dict[str, Curve] = {}
     pictures: list[Picture] = []
-    for record in records:
+    for record in sorted(records, key=lambda record: record.seed):  # a picture of each, before a second one
         try:
             if (curve := find_curve(record, runs)) is not None:
                 curves[record.id] = curve

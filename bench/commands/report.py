@@ -121,15 +121,22 @@ def _text(tables: list[Table], form: str, *, to_terminal: bool) -> str:
     import sys
 
     from bench.report import render
+    from bench.report.across import agreement
     from bench.report.csv_form import as_csv
+    from bench.report.grid import AnyTable
     from bench.report.latex import as_latex
+    from bench.report.leaderboard import Leaderboard
 
+    if form == "csv":
+        return as_csv(tables)
+    boards = [table for table in tables if isinstance(table, Leaderboard)]
+    everything: list[AnyTable] = [*tables, *agreement(boards)]
     if form == "table":
         colour = to_terminal and sys.stdout.isatty()
         width = max(60, shutil.get_terminal_size().columns) if colour else 100
-        return render.as_table(tables, width=width, colour=colour)
-    forms = {"markdown": render.as_markdown, "csv": as_csv, "json": render.as_json, "latex": as_latex}
-    return forms[form](tables)
+        return render.as_table(everything, width=width, colour=colour)
+    forms = {"markdown": render.as_markdown, "json": render.as_json, "latex": as_latex}
+    return forms[form](everything)
 
 
 def _leaderboards(records: list[Record], published: bool, unconfirmed: bool) -> list[Table]:

@@ -96,7 +96,7 @@ def command(
     stops = [f"{path}: {fact.what}: {fact.then} then, {fact.now} now" for fact in facts if fact.stops]
     if stops:
         raise StoreError.of(stops, hint="The same result cannot come out. Nothing was run.")
-    with _folder(call.options.out.parent if dry_run else out) as folder:
+    with _folder(out or (Path(tempfile.gettempdir()) / "bench-reproduce" if dry_run else None)) as folder:
         here = replace(call.options, out=folder / "runs", results=folder / "results", resume=resume)
         comparison = _run(found, path, replace(call, options=here), dry_run=dry_run)
     difference = None

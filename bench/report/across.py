@@ -53,6 +53,20 @@ class TaskPair(BaseModel):
     p_value: float | None
 
 
+class Agreement(BaseModel):
+    """All pairs of a report: what it says of tasks, where its tables speak of weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pairs: tuple[TaskPair, ...]
+
+
+def agreement(leaderboards: Sequence[Leaderboard]) -> list[Agreement]:
+    """The pairs that have a tau, as one table; none where no pair has."""
+    pairs = tuple(pair for pair in task_pairs(leaderboards) if pair.tau is not None)
+    return [Agreement(pairs=pairs)] if pairs else []
+
+
 def task_pairs(leaderboards: Sequence[Leaderboard]) -> list[TaskPair]:
     """Each two tables of different protocols or data that share two sets of weights or more.
 

@@ -57,25 +57,6 @@ class Evidence(Protocol):
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A number and how it moves with the choice of test images; in percent and percentage points.
-
-    Attributes:
-        value: Each image counted once.
-        interval: 95 %, percentiles of the resamples.
-        standard_error: Their standard deviation.
-        num_images: Of the test set, and of each resample.
-        num_resamples: How many.
-    """
-
-    value: float
-    interval: tuple[float, float]
-    standard_error: float
-    num_images: int
-    num_resamples: int
-
-
-@dataclass(frozen=True)
 class PairedDifference:
     """A mean over trials minus another, on the same test images; in percentage points.
 
@@ -134,22 +115,6 @@ def draws(num_images: int, num_resamples: int, seed: int) -> Counts:
     return counts
 
 
-def bootstrap(evidence: Evidence, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Spread:
-    """The spread of one trial's number over choices of test images, not over seeds.
-
-    Args:
-        evidence: Of the trial.
-        num_resamples: Of a normal distribution, 1,000 give an end of the interval to 0.08 standard errors.
-        seed: Of the draws.
-
-    Raises:
-        StoreError: fewer than two images, or a resample in which the metric has no value.
-    """
-    num_images = _num_images([evidence])
-    values = _values(evidence, draws(num_images, num_resamples, seed))
-    return Spread(evidence.value, _interval(values), _standard_error(values), num_images, num_resamples)
-
-
 def paired(
     evidences_a: Sequence[Evidence],
     evidences_b: Sequence[Evidence],
@@ -165,7 +130,8 @@ def paired(
     Args:
         evidences_a: One a trial, at least one.
         evidences_b: The same of the other side; perhaps another number of trials.
-        num_resamples: How many; the least p is 2 / (num_resamples + 1).
+        num_resamples: How many; the least p is 2 / (num_resamples + 1). Of a normal distribution, 1,000 give
+            an end of the interval to 0.08 standard errors.
         seed: Of the draws.
 
     Raises:

@@ -23,8 +23,9 @@ CSV_COLUMNS = (
 def as_csv(tables: Sequence[Leaderboard | PublishedTable]) -> str:
     """One line a number, full precision: each metric of each row, then its difference to each baseline.
 
-    `kind` is `measured`, `difference` (to `baseline`, the `label` of a row) or `published`; `contradicted_by`
-    are the values that other sources give of the same metric of the same model, with a space between.
+    `kind` is `measured`, `difference` (to `baseline`, the `label` of a row) or `published`. `trials` are
+    those that have the metric, `seeds` and `records` the row's. `contradicted_by` are the values that other
+    sources give of the same metric of the same model, with a space between.
     """
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, CSV_COLUMNS, restval="", lineterminator="\n")
@@ -67,13 +68,13 @@ def _csv_measured(leaderboard: Leaderboard, row: Row) -> list[dict[str, object]]
         "weights": row.name,
         "label": row.label,
         "tensors_sha256": row.tensors_sha256,
-        "trials": len(row.trials),
         "seeds": " ".join(str(trial.seed) for trial in row.trials),
         "records": " ".join(trial.record for trial in row.trials),
     }
     lines: list[dict[str, object]] = [
         {**who, **_csv_rank(row, metric == leaderboard.metrics[0]), "kind": "measured", "metric": metric}
         | {"mean": row.cells[metric].mean, "std": row.cells[metric].std}
+        | {"trials": len(row.cells[metric].values)}
         | _csv_interval(row.cells[metric].interval)
         for metric in leaderboard.metrics
         if metric in row.cells
@@ -85,7 +86,7 @@ def _csv_measured(leaderboard: Leaderboard, row: Row) -> list[dict[str, object]]
                 error = {"difference": gap.value, "standard_error": gap.standard_error}
                 noise = {"beyond_noise": _YES_NO[gap.beyond_noise], **_csv_interval(gap.interval)}
                 what = {"kind": "difference", "metric": metric, "baseline": baseline}
-                lines.append({**who, **what, **error, **noise})
+                lines.append({**who, **what, **error, **noise, "trials": len(row.cells[metric].values)})
     return lines
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from bench.report.across import FEW_WEIGHTS, Agreement, Axis
 from bench.report.leaderboard import Cell, Leaderboard, Row
 from bench.report.published import Quoted
 from bench.report.published_tables import Contradiction, PublishedTable
@@ -24,6 +25,9 @@ MAX_METRICS = 6
 """Columns that a terminal has room for; the files for programs have all."""
 
 Table = Leaderboard | PublishedTable
+
+AnyTable = Table | Agreement
+"""With what a page draws instead, and a file of one line a number has no place for."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +89,18 @@ def mean_and_std(mean: float, std: float | None) -> str:
     return f"{shown} ± {std:.{decimals}f}"
 
 
-def make_grid(table: Table, *, short_names: bool) -> Grid:
+def make_grid(table: AnyTable, *, short_names: bool) -> Grid:
     """The words of one table.
 
     Args:
-        table: What to say: a leaderboard, or published rows alone.
+        table: What to say: a leaderboard, published rows alone, or how far tasks agree.
         short_names: Leave out of names of weights what all begin with up to the first dot, "resnet50.", and
             put it at the head of their column.
     """
     if isinstance(table, PublishedTable):
         return _published_grid(table)
+    if isinstance(table, Agreement):
+        return _agreement_grid(table)
     prefix = _shared_prefix(table) if short_names else ""
     rows, quoted = table.rows, table.published or ()
     metrics = table.metrics[:MAX_METRICS]
@@ -148,6 +154,47 @@ def _published_grid(table: PublishedTable) -> Grid:
         notes=notes,
         marks=marks.meanings,
     )
+
+
+def _agreement_grid(agreement: Agreement) -> Grid:
+    axes = [axis for pair in agreement.pairs for axis in (pair.first, pair.second)]
+    names, values = [], []
+    for pair in agreement.pairs:
+        few = "*" if len(pair.labels) < FEW_WEIGHTS else ""
+        names.append([" / ".join(_axis_words(axis, axes) for axis in (pair.first, pair.second))])
+        values.append([f"{len(pair.labels)}{few}", f"{pair.tau:+.2f}", p_value(pair.p_value)])
+    notes = [
+        "tau is 1 where both tables put the weights they share into the same order by their main metric, -1 "
+        "where into the opposite one. p: of such a tau or a further one by chance, two-sided."
+    ]
+    if any("*" in num for num, *_ in values):
+        notes.append(f"* fewer than {FEW_WEIGHTS} weights are few: chance alone may do that.")
+    nothing: list[list[str]] = [[] for _ in names]
+    return Grid(
+        title="Task against task: Kendall's tau",
+        facts=[],
+        names=Part(["tables"], names, []),
+        values=Part(["weights", "tau", "p"], values, []),
+        differences=Part([], nothing, []),
+        sources=Part([], nothing, []),
+        published_heading="",
+        notes=notes,
+        marks=[],
+    )
+
+
+def _axis_words(axis: Axis, axes: Sequence[Axis]) -> str:
+    """As "voc-det AP (voc0712-r50c4-24k)", with its identity where another one has the same name."""
+    same = {other.identity for other in axes if (other.task, other.protocol) == (axis.task, axis.protocol)}
+    identity = f" {axis.identity[:8]}" if len(same) > 1 else ""
+    return f"{axis.task} {axis.metric} ({axis.protocol}{identity})"
+
+
+def p_value(value: float | None) -> str:
+    """To three decimals: "0.083", "<0.001"."""
+    if value is None:
+        return NONE
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _shared_prefix(leaderboard: Leaderboard) -> str:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.report.grid import NONE, Part, Table, beside, make_grid, number
+from bench.report.across import Agreement
+from bench.report.grid import NONE, AnyTable, Part, beside, make_grid, number
 from bench.report.leaderboard import Leaderboard
 from bench.report.render import plain
 
@@ -43,7 +44,7 @@ _ESCAPES = str.maketrans(
 )  # fmt: skip
 
 
-def as_latex(tables: Sequence[Table]) -> str:
+def as_latex(tables: Sequence[AnyTable]) -> str:
     """A fragment of a document: one table each, under a comment that says which packages it needs.
 
     Letters outside of ASCII stay as they are in UTF-8: those beyond Latin need XeLaTeX or LuaLaTeX.
@@ -69,7 +70,7 @@ class _Drawing:
     notes: list[tuple[str, str]]
 
 
-def _table(table: Table) -> str:
+def _table(table: AnyTable) -> str:
     num_baselines = 0
     if isinstance(table, Leaderboard):
         table = _baselines_first(table)
@@ -80,7 +81,7 @@ def _table(table: Table) -> str:
     )
     if isinstance(table, Leaderboard):
         values = Part(values.header, _marked(table, values.measured), values.published)
-    split = bool(sources.header) or len(table.metrics) > WIDE_METRICS
+    split = bool(sources.header) or (isinstance(table, Leaderboard) and len(table.metrics) > WIDE_METRICS)
     label = _label(table)
     first = _drawing(
         beside(names, values, sources) if split else beside(names, values, differences),
@@ -110,7 +111,9 @@ def _baselines_first(table: Leaderboard) -> Leaderboard:
     return table.model_copy(update={"rows": tuple(rows)})
 
 
-def _label(table: Table) -> str:
+def _label(table: AnyTable) -> str:
+    if isinstance(table, Agreement):
+        return "tab:agreement"
     last = table.identity[:8] if isinstance(table, Leaderboard) else "published"
     return "tab:" + re.sub(r"[^A-Za-z0-9]+", "-", f"{table.task}-{table.protocol}-{last}")
 

@@ -15,10 +15,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.core import atomic
-from bench.report.grid import Grid, Part, Table, beside, make_grid
+from bench.report.grid import AnyTable, Grid, Part, beside, make_grid
 
 
-def as_table(tables: Sequence[Table], *, width: int = 100, colour: bool = False) -> str:
+def as_table(tables: Sequence[AnyTable], *, width: int = 100, colour: bool = False) -> str:
     """Aligned text for a terminal of `width` columns."""
     buffer = io.StringIO()
     console = Console(
@@ -32,13 +32,14 @@ def as_table(tables: Sequence[Table], *, width: int = 100, colour: bool = False)
     return "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
 
 
-def as_markdown(tables: Sequence[Table]) -> str:
+def as_markdown(tables: Sequence[AnyTable]) -> str:
     """Markdown tables, each under a heading of the second level."""
     blocks = []
     for table in tables:
         grid = make_grid(table, short_names=False)
         whole = beside(grid.names, grid.values, grid.differences, grid.sources)
-        lines = [f"## {_escape(grid.title)}", "", *(f"- {_escape(fact)}" for fact in grid.facts), ""]
+        lines = [f"## {_escape(grid.title)}", "", *(f"- {_escape(fact)}" for fact in grid.facts)]
+        lines += [""] if grid.facts else []
         lines.append(_markdown_row(map(_escape, whole.header)))
         lines.append(_markdown_row(["---", *("---:" for _ in whole.header[1:])]))
         lines += [_markdown_row(map(_escape, cells)) for cells in whole.measured]
@@ -51,7 +52,7 @@ def as_markdown(tables: Sequence[Table]) -> str:
     return "\n".join(blocks)
 
 
-def as_json(tables: Sequence[Table]) -> str:
+def as_json(tables: Sequence[AnyTable]) -> str:
     """A list of tables with all their fields, full precision; an empty list where there are none."""
     return atomic.json_text([table.model_dump(mode="json") for table in tables])
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from bench.core.records import Record
-from bench.report.across import TaskPair, task_pairs
+from bench.report.across import Agreement, TaskPair, agreement, task_pairs
+from bench.report.latex import as_latex
+from bench.report.render import as_json, as_markdown, as_table
 from bench.report.tables import leaderboards
-from tests.helpers.records import make_record
+from tests.helpers.records import digest, make_record
 
 PROBE = {"task": "linear-probe", "slug": "in1k-linear", "identity": "probe", "main_metric": "top1"}
 
@@ -58,3 +62,35 @@ def test_where_less_is_better_tau_is_turned() -> None:
     ]
     (plain,), (less,) = pairs(*records, *errors), pairs(*records, *turned)
     assert plain.tau == pytest.approx(-1.0) and less.tau == pytest.approx(1.0)
+
+
+def told(num: int) -> list[Agreement]:
+    """Two tables that agree on all weights but the first."""
+    records = [detection(f"w{at}", 50.0 + at) for at in range(num)]
+    records += [probe(f"w{at}", 60.0 + at if at else 99.0) for at in range(num)]
+    return agreement(leaderboards(records))
+
+
+def test_every_form_tells_tau_its_p_and_that_few_weights_are_few() -> None:
+    for make in (as_table, as_markdown, as_latex):
+        text, many = make(told(4)), make(told(7))
+        assert "linear-probe top1 (in1k-linear) / voc-det AP" in text
+        assert "0.00" in text and "1.000" in text and "fewer than 6 weights" in text
+        # of 21 pairs, the six with the first weights disagree
+        assert f"{(15 - 6) / 21:+.2f}".lstrip("+") in many and "fewer than" not in many
+    ((only,), (pair,)) = json.loads(as_json(told(7))), json.loads(as_json(told(7)))[0]["pairs"]
+    assert list(only) == ["pairs"] and pair["tau"] == pytest.approx(9 / 21) and len(pair["labels"]) == 7
+
+
+def test_without_a_tau_there_is_no_table_of_them() -> None:
+    assert told(2) == []
+
+
+def test_two_tables_of_one_protocol_are_told_apart_by_their_identity() -> None:
+    records = [
+        make_record(f"resnet50.{name}", 0, 50.0 + at, identity=identity)
+        for at, name in enumerate("abc")
+        for identity in ("one", "other")
+    ]
+    text = as_table(agreement(leaderboards(records)))
+    assert all(digest(f"identity of {identity}")[:8] in text for identity in ("one", "other"))

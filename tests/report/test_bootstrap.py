@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.core.errors import StoreError
-from bench.report.bootstrap import PairedDifference, bootstrap, draws, paired
+from bench.report.bootstrap import PairedDifference, draws, paired
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Mean:
 
 def mean_of(scores: np.ndarray | list[float], metric: str = "top1") -> Mean:
     return Mean(np.asarray(scores, np.float64), tuple(f"{index}.png" for index in range(len(scores))), metric)
+
+
+def against_nothing(evidence: Mean, num_resamples: int, seed: int = 0) -> PairedDifference:
+    """The spread of one side alone: its difference to a metric that is 0 whatever is drawn."""
+    nothing = Mean(np.zeros(len(evidence.images)), evidence.images)
+    return paired([evidence], [nothing], num_resamples=num_resamples, seed=seed)
 
 
 def right(random: np.random.Generator, num_images: int, share: float) -> np.ndarray:
@@ -66,11 +72,11 @@ def test_standard_error_and_interval_of_top1_are_those_of_a_mean() -> None:
     scores = right(np.random.default_rng(0), 1500, 0.7)
     p = scores.mean() / 100.0
     expected = 100.0 * math.sqrt(p * (1 - p) / 1500)
-    spread = bootstrap(mean_of(scores), num_resamples=4000, seed=1)
-    assert spread.value == scores.mean()
+    spread = against_nothing(mean_of(scores), 4000, seed=1)
+    assert spread.difference == scores.mean()
     assert spread.standard_error == pytest.approx(expected, rel=0.04)
     low, high = spread.interval
-    assert (low - spread.value, high - spread.value) == pytest.approx(
+    assert (low - spread.difference, high - spread.difference) == pytest.approx(
         (-1.96 * expected, 1.96 * expected), rel=0.1
     )
     assert (spread.num_images, spread.num_resamples) == (1500, 4000)
@@ -83,7 +89,7 @@ def test_the_interval_is_of_percentiles() -> None:
         def values(self, counts: np.ndarray) -> np.ndarray:
             return values[: len(counts)]
 
-    spread = bootstrap(Given(np.zeros(2), ("a", "b")), num_resamples=1000)
+    spread = against_nothing(Given(np.zeros(2), ("a", "b")), 1000)
     assert spread.interval == pytest.approx((24.975, 974.025))
     assert spread.standard_error == pytest.approx(math.sqrt(1000 * 1001 / 12))
 
@@ -93,7 +99,7 @@ def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
     random = np.random.default_rng(2)
     held = 0
     for seed in range(200):
-        low, high = bootstrap(mean_of(right(random, 300, 0.6)), num_resamples=200, seed=seed).interval
+        low, high = against_nothing(mean_of(right(random, 300, 0.6)), 200, seed=seed).interval
         held += low <= 60.0 <= high
     assert 0.90 < held / 200 < 0.99
 
@@ -121,7 +127,7 @@ def test_what_is_hard_for_both_is_no_noise() -> None:
     assert found.standard_error == pytest.approx((better - hard).std() / math.sqrt(2000), rel=0.06)
     assert found.beyond_noise and found.p == 2 / 2001
     assert paired([mean_of(hard)], [mean_of(better)], num_resamples=100).beyond_noise
-    alone = bootstrap(mean_of(hard), num_resamples=200).standard_error
+    alone = against_nothing(mean_of(hard), 200).standard_error
     assert found.standard_error < alone / 4
 
 
@@ -209,7 +215,7 @@ def test_other_metrics_few_images_and_no_trials() -> None:
     with pytest.raises(StoreError, match="top1, another mIoU"):
         paired([mean_of([1.0, 2.0])], [mean_of([1.0, 2.0], "mIoU")], num_resamples=10)
     with pytest.raises(StoreError, match="1 test images"):
-        bootstrap(mean_of([1.0]))
+        against_nothing(mean_of([1.0]), 10)
     for sides in (([], [mean_of([1.0, 2.0])]), ([mean_of([1.0, 2.0])], [])):
         with pytest.raises(ValueError, match="no trials"):
             paired(*sides)
@@ -224,6 +230,6 @@ def test_a_resample_without_a_value_is_no_resample() -> None:
     num_without = int((draws(5, 50, 0)[:, 0] == 0).sum())
     assert num_without > 5
     with pytest.raises(StoreError, match=f"in {num_without} of 50 resamples"):
-        bootstrap(holed, num_resamples=50)
+        against_nothing(holed, 50)
     with pytest.raises(StoreError, match="no value"):
         paired([Mean(np.ones(5), tuple("abcde"))], [holed], num_resamples=50)

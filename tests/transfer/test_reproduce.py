@@ -279,9 +279,10 @@ def test_a_record_must_be_ours() -> None:
     check_is_ours(record, "x.json")
     with pytest.raises(StoreError, match=r"x\.json: its identity"):
         check_is_ours(record.model_copy(update={"task_version": 2}), "x.json")
-    imported = record.model_copy(update={"details": {"imported": {"from": "MMSegmentation"}}})
-    with pytest.raises(UsageError, match="imported from MMSegmentation"):
-        check_is_ours(imported, "x.json")
+    for told in ({"from": "MMSegmentation"}, "by hand"):
+        imported = record.model_copy(update={"details": {"imported": told}})
+        with pytest.raises(UsageError, match="imported, trained elsewhere"):
+            check_is_ours(imported, "x.json")
 
 
 def test_a_protocol_that_is_no_longer_there_is_an_error() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.report.across import FEW_WEIGHTS, Axis, TaskPair
-from bench.report.grid import Table, number
+from bench.report.grid import Table, number, p_value
 from bench.report.html import svg
 from bench.report.html.labels import labels
 from bench.report.html.origin import origin_of
@@ -253,8 +253,7 @@ def agreement_words(pair: TaskPair) -> str:
     if pair.tau is None or pair.p_value is None:
         return f"{num} weights on both: too few, or all equal, to say whether the tasks agree."
     few = f" Fewer than {FEW_WEIGHTS} weights: chance alone may do that." if num < FEW_WEIGHTS else ""
-    shown = "p < 0.001" if pair.p_value < 0.001 else f"p = {pair.p_value:.3f}"
-    return f"Kendall's tau {pair.tau:+.2f} over {num} weights ({shown}).{few}"
+    return f"Kendall's tau {pair.tau:+.2f} over {num} weights (p {p_value(pair.p_value)}).{few}"
 
 
 def _axis_words(axis: Axis) -> str:

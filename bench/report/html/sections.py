@@ -15,7 +15,7 @@ from bench.report.html.chart_details import classes_chart, curves_chart
 from bench.report.html.charts import Chart, epochs_chart, short
 from bench.report.html.curves import Curve
 from bench.report.html.origin import Origin, origin_of, origin_of_quoted
-from bench.report.html.record_data import interval_words, row_key
+from bench.report.html.record_data import gap_words, interval_words, row_key
 from bench.report.leaderboard import Cell, Gap, Leaderboard, Row
 from bench.report.published import Quoted
 from bench.report.published_tables import PublishedTable
@@ -224,9 +224,7 @@ def _difference(text: str, gap: Gap | None) -> Shown:
     if gap.interval is None:
         tip = "a single trial on a side: no interval"
     else:
-        low, high = (number(end, signed=True) for end in gap.interval)
-        noise = "beyond noise" if gap.beyond_noise else "~ not beyond noise"
-        tip = f"95 % interval {low} to {high}: {noise}"
+        tip = "95 % interval {}: {}".format(*gap_words(gap))
     return Shown(text, tip, f"{gap.value:.6g}")
 
 

@@ -55,6 +55,14 @@ def test_local_changes_and_an_unknown_commit_are_said() -> None:
         assert found["commit"] == text
 
 
+def test_a_value_stands_under_its_own_seed_where_another_trial_lacks_the_metric() -> None:
+    lacking = make_record(seed=0, metrics={"AP": 57.0})
+    (row,) = data_of([lacking, make_record(seed=1, metrics={"AP": 56.0, "AP50": 81.0})])["rows"].values()
+    values = {metric: trials for metric, *_, trials in row["metrics"]}
+    assert row["seeds"] == ["0", "1"]
+    assert values == {"AP": ["57.0000", "56.0000"], "AP50": ["-", "81.0000"]}
+
+
 def test_what_was_run_elsewhere_cannot_be_run_again_here() -> None:
     (found,) = data_of([make_record(details={"imported": {"from": "Detectron2"}})])["rows"]["0.0"]["records"]
     assert "reproduce" not in found
