@@ -41,6 +41,9 @@ Examples:
 @click.option("--published-only", is_flag=True, help="Published rows alone; no record is read.")
 @click.option("--unconfirmed", is_flag=True, help="Of published rows, also those no source was read for.")
 @click.option(
+    "--other-versions", is_flag=True, help="Also records of other task versions, in tables of their own."
+)
+@click.option(
     "--runs",
     type=_PATH,
     default="runs",
@@ -83,6 +86,7 @@ def _report(
     published: bool,
     published_only: bool,
     unconfirmed: bool,
+    other_versions: bool,
     runs: Path,
     views: Path,
     out: Path | None,
@@ -104,7 +108,7 @@ def _report(
     if published_only:
         tables += _published_tables(task, protocol, unconfirmed)
     else:
-        records = _chosen(read_records(results), task, protocol)
+        records = _chosen(read_records(results, other_versions=other_versions), task, protocol)
         tables += _leaderboards(records, published, unconfirmed)
     if form == "html":
         from bench.commands._report_out import page
@@ -163,8 +167,13 @@ def _published_tables(task: str | None, protocol: str | None, unconfirmed: bool)
     return [*tables]
 
 
-def read_records(results: Path | None) -> list[Record]:
+def read_records(results: Path | None, *, other_versions: bool = False) -> list[Record]:
     """All records of a store; what is left out, and an empty store, is told on stderr.
+
+    Args:
+        results: The store, or None for the usual one.
+        other_versions: Keep records of other versions of their task than this program's, whose numbers
+            compare with none that it makes.
 
     Raises:
         UsageError: the store is a file.
@@ -177,11 +186,19 @@ def read_records(results: Path | None) -> list[Record]:
     root = results or DEFAULT_RESULTS
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root}: is a file; --results expects a folder of records")
-    scan = Store(root).scan()
-    for line in scan.left_out:
+    store = Store(root)
+    scan = store.scan()
+    others = {} if other_versions else _other_versions(scan.records)
+    left_out = [*scan.left_out]
+    for record in scan.records:
+        if record.id in others:
+            path = store.path(record.weights.name, record.task, record.id)
+            left_out.append(f"{path}: {others[record.id]}")
+    records = [record for record in scan.records if record.id not in others]
+    for line in left_out:
         click.echo(f"left out: {plain(line)}", err=True)
-    if scan.left_out:
-        click.echo(f"{len(scan.left_out):,} files are left out, {len(scan.records):,} are used.", err=True)
+    if left_out:
+        click.echo(f"{len(left_out):,} files are left out, {len(records):,} are used.", err=True)
     if not scan.records:
         there = "" if root.exists() else " (there is no such folder)"
         click.echo(
@@ -189,7 +206,21 @@ def read_records(results: Path | None) -> list[Record]:
             '"bench demo" makes some in a few minutes; "bench transfer --help" says how to make your own.',
             err=True,
         )
-    return scan.records
+    return records
+
+
+def _other_versions(records: list[Record]) -> dict[str, str]:
+    """By their ids, the records of another version of their task than is here, and which."""
+    from transfer.api import TASKS
+
+    known = set(TASKS.names()) & {record.task for record in records}
+    versions = {name: TASKS.get(name).spec.version for name in known}
+    return {
+        record.id: f"{record.task} version {record.task_version}, here is version {versions[record.task]}; "
+        "--other-versions shows it in a table of its own"
+        for record in records
+        if record.task_version != versions.get(record.task, record.task_version)
+    }
 
 
 def _chosen(records: list[Record], task: str | None, protocol: str | None) -> list[Record]:

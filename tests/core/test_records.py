@@ -35,11 +35,11 @@ def test_id_is_of_weights_task_version_identity_and_seed_alone() -> None:
         make_record(file="other"),
         make_record(seed=1),
         make_record(task="other-det"),
-        make_record(task_version=2),
+        make_record(task_version=9),
         make_record(identity="other"),
     ]
     assert len({base.id, *(record.id for record in others)}) == 7
-    found = record_id(base.weights.key, "voc-det", 1, digest("identity of voc0712"), 0)
+    found = record_id(base.weights.key, "voc-det", base.task_version, digest("identity of voc0712"), 0)
     assert found == base.id
     assert len(found) == 16
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.core.card import RANDOM_NAME, Card, InputSpec, random_card
 from bench.core.records import DataStamp, Metric, ProtocolStamp, Provenance, Record, Status
+from transfer.api import TASKS
 
 VOC_CLASSES = tuple(f"class{index:02}" for index in range(20))
 
@@ -25,6 +26,11 @@ def make_card(name: str, *, file: str = "", spec: InputSpec | None = None) -> Ca
     return Card(name=name, layout="torchvision", tensors_sha256=tensors, input=spec or InputSpec())
 
 
+def version_of(task: str) -> int:
+    """The version of a task that is there, 1 of an invented one."""
+    return TASKS.get(task).spec.version if task in TASKS.names() else 1
+
+
 def make_record(
     weights: str = "resnet50.moco_v2_ep200",
     seed: int = 0,
@@ -35,7 +41,7 @@ def make_record(
     metrics: dict[str, float] | None = None,
     main_metric: str = "AP",
     task: str = "voc-det",
-    task_version: int = 1,
+    task_version: int | None = None,
     slug: str = "voc0712-r50c4-24k",
     identity: str = "voc0712",
     status: Status = "exact",
@@ -50,7 +56,7 @@ def make_record(
     values = metrics or {"AP": ap, "AP50": ap + 25.0, "AP75": ap + 6.0}
     return Record(
         task=task,
-        task_version=task_version,
+        task_version=task_version or version_of(task),
         engine="detectron2",
         protocol=ProtocolStamp(
             slug=slug,

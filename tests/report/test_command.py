@@ -16,7 +16,7 @@ from bench.commands.report import FORMATS, command
 from bench.core.errors import UsageError
 from bench.core.store import Store
 from bench.core.study import StudyStore
-from tests.helpers.records import make_record, make_trials
+from tests.helpers.records import make_record, make_trials, version_of
 from tests.helpers.studies import make_study_record
 
 TEXTS = tuple(form for form in FORMATS if form != "html")
@@ -78,6 +78,24 @@ def test_what_is_left_out_is_listed_on_stderr(results: Path) -> None:
     assert result.exit_code == 0
     assert f"left out: {path}" in result.stderr and "1 files are left out, 4 are used" in result.stderr
     assert len(json.loads(result.stdout)) == 2
+
+
+def test_another_task_version_is_named_and_left_out_or_has_a_table_of_its_own(results: Path) -> None:
+    old = make_record("resnet50.random", 7, 99.0, task_version=1)
+    path = Store(results).add(old)
+    shown = call("--results", results, "--json")
+    (line,) = (line for line in shown.stderr.splitlines() if str(path) in line)
+    assert (
+        line.startswith("left out: ") and "version 1" in line and f"version {version_of('voc-det')}" in line
+    )
+    assert old.id not in shown.stdout
+    everything = call("--results", results, "--json", "--other-versions")
+    assert "left out" not in everything.stderr
+    tables = json.loads(everything.stdout)
+    assert [[row["label"] for row in table["rows"]] for table in tables if table["task_version"] == 1] == [
+        ["resnet50.random"]
+    ]
+    assert [table for table in tables if table["task_version"] != 1] == json.loads(shown.stdout)
 
 
 def test_out_writes_what_stdout_would_have_and_overwrites_only_with_force(results: Path) -> None:

@@ -155,7 +155,7 @@ def test_footnotes_say_what_was_run() -> None:
     (table,) = tables(made)
     text = as_latex([table])
     told = " ".join(notes(text))
-    assert r"\caption{voc-det (task version 1), voc0712-r50c4-24k: substituted}" in text
+    assert r"\caption{voc-det (task version 2), voc0712-r50c4-24k: substituted}" in text
     assert table.identity[:12] in told and r"AP rule: voc07\_11point" in told
     assert all(departure in told for departure in departures)
     assert "{*} few trials" in told

@@ -69,7 +69,7 @@ def test_terminal_table_without_published_rows() -> None:
     text = render.as_table(tables(sample()))
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
-    assert lines[0] == "voc-det (task version 1), voc0712-r50c4-24k: exact"
+    assert lines[0] == "voc-det (task version 2), voc0712-r50c4-24k: exact"
     assert "AP rule: voc07_11point" in text and "trainval 16,551" in text
     rows = [line.split() for line in lines if line.startswith(("infomin", "moco", "supervised", "random"))]
     assert [row[0] for row in rows] == ["infomin_ep200", "moco_v2_ep200", "supervised_torchvision", "random"]

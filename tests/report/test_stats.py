@@ -46,6 +46,13 @@ def test_difference_by_hand() -> None:
     assert found.standard_error == pytest.approx(math.sqrt(1 / 3 + 1), rel=1e-15)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_side_whose_trials_are_all_equal_has_no_spread() -> None:
+    found = difference([57.0, 57.0], [30.0, 31.0])
+    assert found.value == 26.5 and found.standard_error == 0.5 and found.beyond_noise is True
+    assert difference([57.0, 57.0], [30.0, 30.0]).interval == Interval(27.0, 27.0)
+
+
 @pytest.mark.parametrize(("values", "baseline"), [([3.0], [1.0, 2.0]), ([1.0, 2.0], [3.0]), ([1.0], [1.0])])
 def test_difference_to_or_from_one_trial_has_no_error(values: list[float], baseline: list[float]) -> None:
     assert difference(values, baseline).standard_error is None

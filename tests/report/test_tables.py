@@ -48,7 +48,7 @@ def test_row_is_the_mean_over_seeds_with_differences_to_each_baseline() -> None:
     "change",
     [
         {"identity": "other"},
-        {"task_version": 2},
+        {"task_version": 9},
         {"task": "other-det"},
         {"slug": "voc07-r50c4"},
         {"status": "custom"},
