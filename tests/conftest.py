@@ -1,7 +1,13 @@
 """Pins threads before anything imports NumPy or torch, and shares what is slow to make."""
 
 import os
+import sys
 from collections import Counter
+
+# Containers often forbid it. Then each of the many processes that tests start compiles torch and the engines anew, for
+# 5 to 12 s.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Two processes of two threads on two cores can be 20 times slower than two of one.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

@@ -26,6 +26,12 @@ def test_every_method_has_its_row() -> None:
     assert found == [row_of(method) for _, method in METHODS]
 
 
+def test_the_readme_names_every_method() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = text.partition("\nMethods: ")[2].partition("\n\n")[0]
+    assert [name for name in METHODS.names() if f"`{name.replace('-', '_')}`" not in listed] == []
+
+
 def test_the_readme_counts_published_numbers() -> None:
     """Of each slug in its table of tasks, "-2x" being that of the one before."""
     published = read_published()

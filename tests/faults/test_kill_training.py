@@ -104,10 +104,7 @@ def last_tensors(job: Job) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("place", "iteration"),
-    [KILLS[0], *(pytest.param(*kill_, marks=pytest.mark.slow) for kill_ in KILLS[1:])],
-)
+@pytest.mark.parametrize(("place", "iteration"), KILLS)
 def test_a_killed_run_ends_as_the_one_that_was_not(
     tmp_path: Path, voc: Path, straight: tuple[Job, Output], place: str, iteration: int
 ) -> None:
@@ -130,6 +127,7 @@ def test_a_killed_run_ends_as_the_one_that_was_not(
     assert output.predictions == expected.predictions
 
 
+@pytest.mark.slow
 def test_a_resume_that_forgets_something_is_seen(
     tmp_path: Path, straight: tuple[Job, Output], monkeypatch: pytest.MonkeyPatch
 ) -> None:

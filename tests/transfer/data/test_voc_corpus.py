@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import DataError
+from tests.helpers.often import often
 from tests.helpers.voc_corpus import (
     BOMBS,
     CLASSES,
@@ -60,7 +61,7 @@ def test_each_is_refused_by_file_object_and_fault(tmp_path: Path, case: str) -> 
     assert wrong_refusal(tmp_path / "it.xml", HAND_MADE[case]) == ""
 
 
-@pytest.mark.parametrize("case", HAND_MADE)
+@pytest.mark.parametrize("case", often(HAND_MADE, TEST_ONLY))
 def test_what_the_evaluation_alone_cannot_read_may_be_trained_on(tmp_path: Path, case: str) -> None:
     if case in TEST_ONLY:
         assert len(read(tmp_path / "it.xml", HAND_MADE[case].data, for_test=False).objects) == 3
