@@ -4,8 +4,8 @@ import os
 import sys
 from collections import Counter
 
-# Containers often forbid it. Then each of the many processes that tests start compiles torch and the engines anew, for
-# 5 to 12 s.
+# Containers often forbid bytecode on disk: each of the many processes that tests start then compiles torch
+# and the engines anew, which takes longer than most tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
