@@ -111,7 +111,7 @@ def main() -> None:
             traceback.print_exc()
         from bench.commands._text import printable
 
-        # A message may quote a file from anywhere: no escape sequence in it reaches the terminal.
+        # It may quote a file from anywhere, with escape sequences in it.
         lines = (printable(line) for line in str(error).split("\n"))
         print("bench: " + "\n".join(lines), file=sys.stderr)
         sys.exit(error.exit_code)

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 
 # Containers often forbid bytecode on disk: each of the many processes that tests start then compiles torch
-# and the engines anew, which takes longer than most tests.
+# and the engines anew, for seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

@@ -153,8 +153,7 @@ def test_a_dry_run_writes_nothing(folder: Path, record: Record, engine: list[Job
     done = bench("reproduce", record.id, "--run", "--dry-run", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    kept = Path(tempfile.gettempdir()) / "bench-reproduce"
-    command = bench("reproduce", record.id, "--out", kept, cwd=folder).stdout.strip()
+    command = bench("reproduce", record.id, cwd=folder).stdout.strip()
     assert f"would run {command}; nothing was written" in done.stderr
     assert (engine, tree(folder)) == ([], before)
 
@@ -222,6 +221,18 @@ def test_an_older_version_of_the_task_is_named(
     refused = bench("reproduce", record.id, "--run", cwd=folder)
     assert (refused.returncode, refused.stdout, engine) == (8, "", [])
     assert "task version: 1 then, 2 now" in refused.stderr.partition("bench: ")[2]
+
+
+def test_a_command_that_named_no_protocol_has_the_one_of_its_record(
+    folder: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though another is the default by now."""
+    assert "--protocol" not in record.provenance.command
+    task = TASKS.get("knn")
+    monkeypatch.setattr(task, "spec", replace(task.spec, default_protocol="in1k-knn-k200"))
+    done = bench("reproduce", record.id, cwd=folder)
+    assert "--protocol in1k-knn-k20 " in done.stdout
+    assert "Differs   protocol" not in done.stderr
 
 
 def test_another_protocol_is_named_before_anything_is_run(

@@ -17,7 +17,7 @@ from bench.core.card import Card
 from bench.core.config import find_config
 from bench.core.errors import BenchError, StoreError, UsageError
 from bench.core.paths import CONFIGS
-from bench.core.protocol import differences, identity, number_changing
+from bench.core.protocol import differences, identity_of, number_changing
 from bench.core.provenance import Stopwatch
 from bench.core.records import Provenance, Record
 from transfer.api import Task
@@ -77,13 +77,7 @@ def check_is_ours(record: Record, where: str) -> None:
     """
     if "imported" in record.details:
         raise UsageError(f"{where}: imported, trained elsewhere; no command of ours gives it again")
-    expected = identity(
-        record.protocol.fields,
-        task=record.task,
-        task_version=record.task_version,
-        data_fingerprint=record.data.fingerprint,
-        split_counts=record.data.counts,
-    )
+    expected = identity_of(record)
     if expected != record.protocol.identity:
         raise StoreError(
             f"{where}: its identity is {record.protocol.identity[:12]}..., its fields, task, data and counts "
@@ -129,7 +123,6 @@ def rebuild(
     if said is not None:
         keys = ("protocol", "encoder", "input_spec", "smoke", "num_devices", "batch_size", "accumulate")
         own |= {key: said[key] for key in (*keys, "overrides")}
-        # Where the command named none, the default of today may be another than then.
         own["protocol"] = own["protocol"] or record.protocol.slug
         own |= {"checkpoint": checkpoint or said["checkpoint"], "name": said["name"] or name}
         where = data or said["data"]

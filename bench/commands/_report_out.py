@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from bench.core.errors import BenchError
     from bench.core.records import Record
     from bench.report.grid import Table
 
@@ -59,6 +61,24 @@ def write(text: str, target: Path | None, *, force: bool) -> None:
     click.echo(f"wrote {target}", err=True)
 
 
+def _left_out(error: BenchError) -> None:
+    from bench.report.render import plain
+
+    for line in str(error).split("\n"):
+        click.echo(f"left out: {plain(line)}", err=True)
+
+
+def _turn_about(records: list[Record]) -> list[Record]:
+    """One record of each weights and protocol, then the second of each: a page has room for some pictures."""
+    turns: Counter[tuple[str, str]] = Counter()
+    ordered = []
+    for record in sorted(records, key=lambda record: record.seed):
+        row = (record.weights.key, record.protocol.identity)
+        ordered.append((turns[row], record))
+        turns[row] += 1
+    return [record for _, record in sorted(ordered, key=lambda one: one[0])]
+
+
 def page(tables: list[Table], records: list[Record], results: Path, runs: Path, views: Path) -> str:
     """The page of these tables, with what run folders and studies of views have beside the records.
 
@@ -78,17 +98,17 @@ def page(tables: list[Table], records: list[Record], results: Path, runs: Path, 
 
     curves: dict[str, Curve] = {}
     pictures: list[Picture] = []
-    for record in sorted(records, key=lambda record: record.seed):  # a picture of each, before a second one
+    for record in _turn_about(records):
         try:
             if (curve := find_curve(record, runs)) is not None:
                 curves[record.id] = curve
         except BenchError as error:
-            click.echo(f"left out: {plain(str(error))}", err=True)
+            _left_out(error)
         try:
             if (picture := find_picture(record, runs)) is not None:
                 pictures.append(picture)
         except BenchError as error:
-            click.echo(f"left out: {plain(str(error))}", err=True)
+            _left_out(error)
     scan = StudyStore(views).scan()
     for line in scan.left_out:
         click.echo(f"left out: {plain(line)}", err=True)

@@ -18,6 +18,10 @@ _RESULTS = click.option(
     "--results", type=_PATH, metavar="DIR", help="Folder of records.  [default: results/runs]"
 )
 
+_OTHER_VERSIONS = click.option(
+    "--other-versions", is_flag=True, help="Also records of other task versions, in tables of their own."
+)
+
 EXAMPLES = """\b
 Examples:
   bench report
@@ -40,9 +44,7 @@ Examples:
 )
 @click.option("--published-only", is_flag=True, help="Published rows alone; no record is read.")
 @click.option("--unconfirmed", is_flag=True, help="Of published rows, also those no source was read for.")
-@click.option(
-    "--other-versions", is_flag=True, help="Also records of other task versions, in tables of their own."
-)
+@_OTHER_VERSIONS
 @click.option(
     "--runs",
     type=_PATH,
@@ -131,16 +133,15 @@ def _text(tables: list[Table], form: str, *, to_terminal: bool) -> str:
     from bench.report.latex import as_latex
     from bench.report.leaderboard import Leaderboard
 
-    if form == "csv":
-        return as_csv(tables)
+    if form in ("csv", "json"):
+        return as_csv(tables) if form == "csv" else render.as_json(tables)
     boards = [table for table in tables if isinstance(table, Leaderboard)]
     everything: list[AnyTable] = [*tables, *agreement(boards)]
     if form == "table":
         colour = to_terminal and sys.stdout.isatty()
         width = max(60, shutil.get_terminal_size().columns) if colour else 100
         return render.as_table(everything, width=width, colour=colour)
-    forms = {"markdown": render.as_markdown, "json": render.as_json, "latex": as_latex}
-    return forms[form](everything)
+    return as_latex(everything) if form == "latex" else render.as_markdown(everything)
 
 
 def _leaderboards(records: list[Record], published: bool, unconfirmed: bool) -> list[Table]:
@@ -188,13 +189,13 @@ def read_records(results: Path | None, *, other_versions: bool = False) -> list[
         raise UsageError(f"{root}: is a file; --results expects a folder of records")
     store = Store(root)
     scan = store.scan()
-    others = {} if other_versions else _other_versions(scan.records)
-    left_out = [*scan.left_out]
+    left_out, records = [*scan.left_out], []
+    versions = {} if other_versions else _versions({record.task for record in scan.records})
     for record in scan.records:
-        if record.id in others:
-            path = store.path(record.weights.name, record.task, record.id)
-            left_out.append(f"{path}: {others[record.id]}")
-    records = [record for record in scan.records if record.id not in others]
+        if fault := _fault(record, versions):
+            left_out.append(f"{store.path(record.weights.name, record.task, record.id)}: {fault}")
+        else:
+            records.append(record)
     for line in left_out:
         click.echo(f"left out: {plain(line)}", err=True)
     if left_out:
@@ -209,18 +210,29 @@ def read_records(results: Path | None, *, other_versions: bool = False) -> list[
     return records
 
 
-def _other_versions(records: list[Record]) -> dict[str, str]:
-    """By their ids, the records of another version of their task than is here, and which."""
+def _versions(tasks: set[str]) -> dict[str, int]:
+    """The version of each task that is here."""
     from transfer.api import TASKS
 
-    known = set(TASKS.names()) & {record.task for record in records}
-    versions = {name: TASKS.get(name).spec.version for name in known}
-    return {
-        record.id: f"{record.task} version {record.task_version}, here is version {versions[record.task]}; "
-        "--other-versions shows it in a table of its own"
-        for record in records
-        if record.task_version != versions.get(record.task, record.task_version)
-    }
+    return {name: TASKS.get(name).spec.version for name in tasks & set(TASKS.names())}
+
+
+def _fault(record: Record, versions: dict[str, int]) -> str:
+    """Why a record that is whole may stand in no table, or nothing."""
+    from bench.core.protocol import identity_of
+
+    now = versions.get(record.task, record.task_version)
+    if record.task_version != now:
+        return (
+            f"{record.task} version {record.task_version}, here is version {now}; --other-versions shows it "
+            "in a table of its own"
+        )
+    if (expected := identity_of(record)) != record.protocol.identity:
+        return (
+            f"its identity is {record.protocol.identity[:12]}..., its fields, task, data and counts give "
+            f"{expected[:12]}...; it would stand in a table it does not belong to"
+        )
+    return ""
 
 
 def _chosen(records: list[Record], task: str | None, protocol: str | None) -> list[Record]:
@@ -256,6 +268,7 @@ def _only(records: list[Record], what: str, wanted: str, found: list[str]) -> li
     show_default=True,
     help="Times that the test images are drawn anew.",
 )
+@_OTHER_VERSIONS
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 def compare_command(
     a: str,
@@ -263,6 +276,7 @@ def compare_command(
     results: Path | None,
     task: str | None,
     protocol: str | None,
+    other_versions: bool,
     resamples: int,
     as_json: bool,
 ) -> None:
@@ -288,7 +302,7 @@ def compare_command(
     from bench.report.compare_text import as_text
     from transfer.metrics.resampled import evidence_of
 
-    records = _chosen(read_records(results), task, protocol)
+    records = _chosen(read_records(results, other_versions=other_versions), task, protocol)
     store = Store(results or DEFAULT_RESULTS)
     found = compare(
         records,

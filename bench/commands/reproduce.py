@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.core.records import Record
     from transfer.api import Task
     from transfer.reproduce import Call, Comparison, Fact
+    from transfer.run import Options
 
 _PATH = click.Path(path_type=Path)
 _ID = re.compile(r"[0-9a-f]{6,16}")
@@ -96,9 +97,11 @@ def command(
     stops = [f"{path}: {fact.what}: {fact.then} then, {fact.now} now" for fact in facts if fact.stops]
     if stops:
         raise StoreError.of(stops, hint="The same result cannot come out. Nothing was run.")
-    with _folder(out or (Path(tempfile.gettempdir()) / "bench-reproduce" if dry_run else None)) as folder:
+    with _folder(call.options.out.parent if dry_run else out) as folder:
         here = replace(call.options, out=folder / "runs", results=folder / "results", resume=resume)
-        comparison = _run(found, path, replace(call, options=here), dry_run=dry_run)
+        if out is not None:
+            _check_folder(found, path, here)
+        comparison = _run(found, replace(call, options=here), dry_run=dry_run)
     difference = None
     if comparison is not None:
         difference = comparison.first_difference(tolerance)
@@ -167,7 +170,13 @@ def _said(words: list[str], task: str) -> dict[str, Any] | None:
     if words[:2] != ["transfer", task]:
         return None
     found = transfer.get_command(click.Context(transfer), task)
-    return None if found is None else _parsed(found, words[2:])
+    if found is None:
+        return None
+    # Where it named no protocol, the default of today may be another than then.
+    for option in found.params:
+        if option.name == "protocol":
+            option.default = None
+    return _parsed(found, words[2:])
 
 
 def _parsed(found: click.Command, words: list[str]) -> dict[str, Any] | None:
@@ -229,27 +238,31 @@ def _folder(out: Path | None) -> Iterator[Path]:
         yield Path(name)
 
 
-def _run(record: Record, path: Path, call: Call, *, dry_run: bool) -> Comparison | None:
-    """Run it and compare; None for a dry run."""
+def _check_folder(record: Record, path: Path, options: Options) -> None:
+    """Refuse a folder that was given and holds the record itself, or another outcome of it."""
     from bench.core.errors import UsageError
-    from bench.core.log import say
     from bench.core.store import Store
-    from bench.synth.embedded import DEFAULT_ROOT, embedded_data
-    from transfer.reproduce import check_plan, compare
-    from transfer.run import execute, make_plan
 
-    options, store = call.options, Store(call.options.results)
-    place = store.path(record.weights.name, record.task, record.id)
+    place = Store(options.results).path(record.weights.name, record.task, record.id)
     if place.resolve() == path.resolve():
         raise UsageError(f"{options.results}: holds the record itself; give another --out")
     if place.exists() and not options.resume:
         raise UsageError(f"{place}: is there already; give another --out, or --resume to compare with it")
+
+
+def _run(record: Record, call: Call, *, dry_run: bool) -> Comparison | None:
+    """Run it and compare; None for a dry run."""
+    from bench.core.log import say
+    from bench.synth.embedded import DEFAULT_ROOT, embedded_data
+    from transfer.reproduce import check_plan, compare
+    from transfer.run import execute, make_plan
+
     if call.is_embedded and dry_run and not DEFAULT_ROOT.exists():
         say(f"Dry run: would first generate data in {DEFAULT_ROOT}; nothing was written.")
         return None
     if call.is_embedded:
         embedded_data()
-    plan = make_plan(call.task, options)
+    plan = make_plan(call.task, call.options)
     check_plan(record, plan)
     for line in plan.lines():
         say(line)

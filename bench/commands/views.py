@@ -184,19 +184,18 @@ def plot(results: Path, out: Path, studies: tuple[str, ...], runs: Path | None, 
     from dataclasses import asdict
 
     from bench.commands._text import echo_json
+    from bench.commands.report import read_records
     from bench.core.errors import StoreError
     from bench.core.log import say
-    from bench.core.store import Store
     from bench.core.study import StudyStore
     from bench.report.study_files import with_transfers, write_files
     from bench.report.study_table import groups, table_text
 
     scan = StudyStore(results).scan()
-    records, left_out = scan.records, scan.left_out
+    records = scan.records
     if runs is not None:
-        transfers = Store(runs).scan()
-        records, left_out = with_transfers(records, transfers.records), left_out + transfers.left_out
-    for line in left_out:
+        records = with_transfers(records, read_records(runs))
+    for line in scan.left_out:
         say(f"left out: {line}")
     chosen = [group for group in groups(records) if not studies or group.study in studies]
     if not chosen:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
+
+if TYPE_CHECKING:
+    from bench.core.records import Record
 
 _MARK = {"identity": False}
 
@@ -65,6 +68,17 @@ def identity(
         "counts": split_counts,
     }
     return digest(everything)
+
+
+def identity_of(record: Record) -> str:
+    """The identity that follows from the rest of a record: its own, unless somebody wrote another."""
+    return identity(
+        record.protocol.fields,
+        task=record.task,
+        task_version=record.task_version,
+        data_fingerprint=record.data.fingerprint,
+        split_counts=record.data.counts,
+    )
 
 
 def digest(value: dict[str, Any]) -> str:

@@ -34,6 +34,9 @@ class ImageGap(_Frozen):
     beyond_noise: bool
 
 
+_CHANGED = " with local changes"
+
+
 class TaskComparison(_Frozen):
     """Two weights in one table, by its main metric; differences are first - second, in percentage points.
 
@@ -44,6 +47,7 @@ class TaskComparison(_Frozen):
         images: The difference, and what other test images would make of it.
         images_note: Why there is none.
         environments: What else differs between the records of the two: name, first, second.
+        better: See there; in the JSON, too.
     """
 
     task: str
@@ -214,8 +218,8 @@ def _environment(records: Sequence[Record]) -> dict[str, str]:
     seen: dict[str, list[str]] = {}
     for record in records:
         made = record.provenance
-        changed = " with local changes" if made.git_dirty else ""
-        facts = {"commit": f"{made.git_commit}{changed}", "platform": made.platform}
+        changed = _CHANGED if made.git_dirty else ""
+        facts = {"commit": f"{made.git_commit or 'not known'}{changed}", "platform": made.platform}
         facts |= {"python": made.python, "bench": made.bench_version}
         facts |= {f"package {name}": version for name, version in made.packages.items()}
         facts |= {f"hardware {name}": value for name, value in made.hardware.items()}
@@ -241,4 +245,5 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
 def _differs(first: dict[str, str], second: dict[str, str]) -> tuple[tuple[str, str, str], ...]:
     names = dict.fromkeys([*first, *second])
     pairs = ((name, first.get(name, ""), second.get(name, "")) for name in names)
-    return tuple((name, one, two) for name, one, two in pairs if one != two)
+    # equal commits with changes may have other changes
+    return tuple((name, one, two) for name, one, two in pairs if one != two or one.endswith(_CHANGED))

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from bench.report.leaderboard import Ends, Leaderboard, Row
+from bench.report.leaderboard import Cell, Ends, Leaderboard, Row
 from bench.report.published import Quoted
 from bench.report.published_tables import PublishedTable, plain_model, values_by_model
 
@@ -23,8 +23,8 @@ CSV_COLUMNS = (
 def as_csv(tables: Sequence[Leaderboard | PublishedTable]) -> str:
     """One line a number, full precision: each metric of each row, then its difference to each baseline.
 
-    `kind` is `measured`, `difference` (to `baseline`, the `label` of a row) or `published`. `trials` are
-    those that have the metric, `seeds` and `records` the row's. `contradicted_by` are the values that other
+    `kind` is `measured`, `difference` (to `baseline`, the `label` of a row) or `published`. `trials` and
+    `seeds` are those that have the metric, `records` the row's. `contradicted_by` are the values that other
     sources give of the same metric of the same model, with a space between.
     """
     buffer = io.StringIO(newline="")
@@ -38,7 +38,9 @@ def as_csv(tables: Sequence[Leaderboard | PublishedTable]) -> str:
         where = {"task": table.task, "protocol": table.protocol}
         rows = table.published if isinstance(table, Leaderboard) else table.rows
         for line in _csv_published(rows or ()):
-            key = (table.task, table.protocol, *line.values())
+            # A remark may be on metrics that only one of the tables has.
+            told = (value for name, value in line.items() if name not in ("note", "contradicted_by"))
+            key = (table.task, table.protocol, *told)
             if key not in quoted:
                 quoted.add(key)
                 writer.writerow({**where, **line})
@@ -68,13 +70,12 @@ def _csv_measured(leaderboard: Leaderboard, row: Row) -> list[dict[str, object]]
         "weights": row.name,
         "label": row.label,
         "tensors_sha256": row.tensors_sha256,
-        "seeds": " ".join(str(trial.seed) for trial in row.trials),
         "records": " ".join(trial.record for trial in row.trials),
     }
     lines: list[dict[str, object]] = [
         {**who, **_csv_rank(row, metric == leaderboard.metrics[0]), "kind": "measured", "metric": metric}
         | {"mean": row.cells[metric].mean, "std": row.cells[metric].std}
-        | {"trials": len(row.cells[metric].values)}
+        | _csv_trials(row.cells[metric])
         | _csv_interval(row.cells[metric].interval)
         for metric in leaderboard.metrics
         if metric in row.cells
@@ -86,11 +87,15 @@ def _csv_measured(leaderboard: Leaderboard, row: Row) -> list[dict[str, object]]
                 error = {"difference": gap.value, "standard_error": gap.standard_error}
                 noise = {"beyond_noise": _YES_NO[gap.beyond_noise], **_csv_interval(gap.interval)}
                 what = {"kind": "difference", "metric": metric, "baseline": baseline}
-                lines.append({**who, **what, **error, **noise, "trials": len(row.cells[metric].values)})
+                lines.append({**who, **what, **error, **noise, **_csv_trials(row.cells[metric])})
     return lines
 
 
 _YES_NO = {True: "yes", False: "no", None: ""}
+
+
+def _csv_trials(cell: Cell) -> dict[str, object]:
+    return {"trials": len(cell.values), "seeds": " ".join(map(str, cell.seeds))}
 
 
 def _csv_interval(ends: Ends | None) -> dict[str, object]:

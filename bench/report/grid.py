@@ -27,7 +27,7 @@ MAX_METRICS = 6
 Table = Leaderboard | PublishedTable
 
 AnyTable = Table | Agreement
-"""With what a page draws instead, and a file of one line a number has no place for."""
+"""With what a page draws instead, and what files for programs leave to them."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _agreement_grid(agreement: Agreement) -> Grid:
     names, values = [], []
     for pair in agreement.pairs:
         few = "*" if len(pair.labels) < FEW_WEIGHTS else ""
-        names.append([" / ".join(_axis_words(axis, axes) for axis in (pair.first, pair.second))])
+        names.append([" / ".join(axis_words(axis, axes) for axis in (pair.first, pair.second))])
         values.append([f"{len(pair.labels)}{few}", f"{pair.tau:+.2f}", p_value(pair.p_value)])
     notes = [
         "tau is 1 where both tables put the weights they share into the same order by their main metric, -1 "
@@ -183,11 +183,17 @@ def _agreement_grid(agreement: Agreement) -> Grid:
     )
 
 
-def _axis_words(axis: Axis, axes: Sequence[Axis]) -> str:
-    """As "voc-det AP (voc0712-r50c4-24k)", with its identity where another one has the same name."""
+def axis_words(axis: Axis, axes: Sequence[Axis]) -> str:
+    """As "voc-det AP (voc0712-r50c4-24k)", with its status where that is not exact.
+
+    Args:
+        axis: One table.
+        axes: All of which it is one; where another has its name, the identities tell them apart.
+    """
     same = {other.identity for other in axes if (other.task, other.protocol) == (axis.task, axis.protocol)}
     identity = f" {axis.identity[:8]}" if len(same) > 1 else ""
-    return f"{axis.task} {axis.metric} ({axis.protocol}{identity})"
+    status = "" if axis.status == "exact" else f", {axis.status}"
+    return f"{axis.task} {axis.metric} ({axis.protocol}{identity}{status})"
 
 
 def p_value(value: float | None) -> str:

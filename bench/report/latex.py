@@ -27,8 +27,10 @@ NOTE_CHARACTERS = 100
 
 MANY_COLUMNS = 7
 NAME_CHARACTERS = 36
+LINE_CHARACTERS = 80
 NAME_COLUMN = "p{4.8cm}"
-"""With more columns than these, a name longer than these characters is broken: the column has this width."""
+"""With more columns than these, a name longer than these characters is broken, with fewer one longer than a
+line: the column has this width."""
 
 WIDE_METRICS = 3
 """With more metrics than these, or with published rows, the differences do not fit beside: a second table."""
@@ -171,7 +173,7 @@ def _drawing(
     """Rows in groups with a rule between: baselines, others, published ones."""
     groups = (part.measured[:num_baselines], part.measured[num_baselines:], part.published)
     longest = max((len(name) for group in groups for name, *_ in group), default=0)
-    wide = len(part.header) > MANY_COLUMNS and longest > NAME_CHARACTERS
+    wide = longest > (NAME_CHARACTERS if len(part.header) > MANY_COLUMNS else LINE_CHARACTERS)
     body: list[str] = []
     for index, group in enumerate(groups):
         if body and group:

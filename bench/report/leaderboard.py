@@ -31,7 +31,7 @@ class Trial(_Frozen):
 
 
 class Cell(_Frozen):
-    """One metric of one row, in percent; `values` in the order of the row's trials.
+    """One metric of one row, in percent; `seeds` and `values` are of the trials that have it, in their order.
 
     `interval` is of the mean over trials, None for a single one; see `stats.mean_interval`.
     """
@@ -39,6 +39,7 @@ class Cell(_Frozen):
     mean: float
     std: float | None
     interval: Ends | None
+    seeds: tuple[int, ...]
     values: tuple[float, ...]
 
 

@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.core import atomic
-from bench.report.grid import AnyTable, Grid, Part, beside, make_grid
+from bench.report.grid import AnyTable, Grid, Part, Table, beside, make_grid
 
 
 def as_table(tables: Sequence[AnyTable], *, width: int = 100, colour: bool = False) -> str:
@@ -52,7 +52,7 @@ def as_markdown(tables: Sequence[AnyTable]) -> str:
     return "\n".join(blocks)
 
 
-def as_json(tables: Sequence[AnyTable]) -> str:
+def as_json(tables: Sequence[Table]) -> str:
     """A list of tables with all their fields, full precision; an empty list where there are none."""
     return atomic.json_text([table.model_dump(mode="json") for table in tables])
 

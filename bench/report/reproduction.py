@@ -121,10 +121,10 @@ def method_and_epochs(name: str) -> tuple[str, int | None]:
     """Of the name of weights: "resnet50.moco_v2_ep200" and "resnet50.moco_v2_200ep" are ("moco_v2", 200).
 
     Returns:
-        Without the network. A name with no network before a point is no method, and says no epochs.
+        The method without the network, and None where no epochs are said.
     """
-    _, _, method = name.partition(".")
-    found = re.fullmatch(r"(?P<method>.+)_(?:ep(?P<one>\d+)|(?P<other>\d+)ep)", method)
+    method = name.partition(".")[2] or name
+    found = re.fullmatch(r"(?P<method>.+)_(?:ep(?P<one>\d{1,6})|(?P<other>\d{1,6})ep)", method)
     return (method, None) if found is None else (found["method"], int(found["one"] or found["other"]))
 
 

@@ -136,7 +136,7 @@ def difference(values: Sequence[float], baseline: Sequence[float]) -> Difference
         return Difference(value, error, Interval(value, value))
     with warnings.catch_warnings():
         # scipy doubts a spread of exactly zero; trials of k-NN on one side are all equal, and are meant so
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         found = distributions.ttest_ind(values, baseline, equal_var=False).confidence_interval(LEVEL)
     return Difference(value, error, Interval(float(found.low), float(found.high)))
 

@@ -182,6 +182,7 @@ def _row(
                 mean=stats.mean(mine),
                 std=stats.sample_std(mine),
                 interval=ends(stats.mean_interval(mine)),
+                seeds=tuple(trial.seed for trial in trials if metric in trial.metrics),
                 values=tuple(mine),
             )
             for metric, mine in values.items()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.core.atomic import TEMP_PREFIX
 from bench.core.errors import StoreError
-from bench.core.protocol import identity
+from bench.core.protocol import identity_of
 from bench.core.records import Record
 from bench.core.store import CLAIMS, Store
 from bench.results.kept import check_kept, kept_of
@@ -87,15 +87,9 @@ def verify(store: Store, progress: Callable[[int, int], None] | None = None) -> 
 def _faults(store: Store, record: Record) -> list[str]:
     """What is wrong with the content of a record that is whole and in its place."""
     path = store.path(record.weights.name, record.task, record.id)
-    protocol, data = record.protocol, record.data
+    protocol = record.protocol
     lines = []
-    expected = identity(
-        protocol.fields,
-        task=record.task,
-        task_version=record.task_version,
-        data_fingerprint=data.fingerprint,
-        split_counts=data.counts,
-    )
+    expected = identity_of(record)
     if protocol.identity != expected:
         lines.append(
             f"{path}: its identity is {protocol.identity[:12]}..., its fields, task, data and counts give "

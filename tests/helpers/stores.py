@@ -7,7 +7,7 @@ import hashlib
 import random
 from typing import Any
 
-from bench.core.protocol import identity
+from bench.core.protocol import identity_of
 from bench.core.records import Record
 from bench.core.store import Attachment, Store
 from tests.helpers.records import make_record
@@ -17,14 +17,8 @@ SUFFIX = ".predictions.safetensors.gz"
 
 def honest(record: Record) -> Record:
     """The record with the identity that its fields, task, data and counts give."""
-    right = identity(
-        record.protocol.fields,
-        task=record.task,
-        task_version=record.task_version,
-        data_fingerprint=record.data.fingerprint,
-        split_counts=record.data.counts,
-    )
-    return record.model_copy(update={"protocol": record.protocol.model_copy(update={"identity": right})})
+    stamp = record.protocol.model_copy(update={"identity": identity_of(record)})
+    return record.model_copy(update={"protocol": stamp})
 
 
 def make_file(text: str, num_bytes: int = 3000) -> Attachment:

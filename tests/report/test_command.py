@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from bench.commands._report_out import PAGE
+from bench.commands._report_out import PAGE, _turn_about
 from bench.commands.report import FORMATS, command
 from bench.core.errors import UsageError
 from bench.core.store import Store
 from bench.core.study import StudyStore
 from tests.helpers.records import make_record, make_trials, version_of
+from tests.helpers.stores import honest
 from tests.helpers.studies import make_study_record
 
 TEXTS = tuple(form for form in FORMATS if form != "html")
@@ -28,9 +29,11 @@ def results(tmp_path: Path) -> Path:
     for record in [
         *make_trials("resnet50.random", [33.0, 34.0]),
         *make_trials("resnet50.moco_v2_ep200", [56.0, 57.0]),
-        make_record("resnet50.moco_v2_ep200", ap=3.0, slug="voc07-r50c4", identity="07"),
+        make_record(
+            "resnet50.moco_v2_ep200", ap=3.0, slug="voc07-r50c4", fields={"metric": {"ap_rule": "area"}}
+        ),
     ]:
-        store.add(record)
+        store.add(honest(record))
     return store.root
 
 
@@ -81,7 +84,7 @@ def test_what_is_left_out_is_listed_on_stderr(results: Path) -> None:
 
 
 def test_another_task_version_is_named_and_left_out_or_has_a_table_of_its_own(results: Path) -> None:
-    old = make_record("resnet50.random", 7, 99.0, task_version=1)
+    old = honest(make_record("resnet50.random", 7, 99.0, task_version=1))
     path = Store(results).add(old)
     shown = call("--results", results, "--json")
     (line,) = (line for line in shown.stderr.splitlines() if str(path) in line)
@@ -96,6 +99,17 @@ def test_another_task_version_is_named_and_left_out_or_has_a_table_of_its_own(re
         ["resnet50.random"]
     ]
     assert [table for table in tables if table["task_version"] != 1] == json.loads(shown.stdout)
+
+
+def test_an_identity_that_does_not_follow_is_named_and_left_out(results: Path) -> None:
+    """As of a record whose fields were changed, and that was sealed anew."""
+    record = honest(make_record("resnet50.random", 7, 99.0))
+    protocol = record.protocol.model_copy(update={"fields": {**record.protocol.fields, "more": 1}})
+    path = Store(results).add(record.model_copy(update={"protocol": protocol}))
+    shown = call("--results", results, "--json")
+    (line,) = (line for line in shown.stderr.splitlines() if str(path) in line)
+    assert line.startswith("left out: ") and record.protocol.identity[:12] in line
+    assert record.id not in shown.stdout
 
 
 def test_out_writes_what_stdout_would_have_and_overwrites_only_with_force(results: Path) -> None:
@@ -160,7 +174,7 @@ def test_published_only_reads_no_record_and_has_every_source(tmp_path: Path) -> 
 
 def test_a_row_that_reproduces_a_published_one_is_said_to(results: Path) -> None:
     for record in make_trials("resnet50.infomin_ep200", [57.5, 57.7]):
-        Store(results).add(record)
+        Store(results).add(honest(record))
     (table, _) = sorted(
         json.loads(call("--results", results, "--published", "--json").stdout),
         key=lambda table: -len(table["rows"]),
@@ -172,7 +186,7 @@ def test_a_row_that_reproduces_a_published_one_is_said_to(results: Path) -> None
 
 
 def test_the_page_shows_what_run_folders_and_studies_have(results: Path, tmp_path: Path) -> None:
-    record = make_trials("resnet50.random", [33.0])[0]
+    record = honest(make_trials("resnet50.random", [33.0])[0])
     weights = f"{record.weights.name}-{record.weights.key[:8]}"
     protocol = f"{record.protocol.slug}-{record.protocol.identity[:8]}"
     run = tmp_path / "out" / record.task / weights / protocol / "seed-0"
@@ -200,6 +214,13 @@ def test_the_page_shows_what_run_folders_and_studies_have(results: Path, tmp_pat
     assert "colour" in rich.partition("studies of views")[2]
     (run / "predictions.png").write_bytes(b"no picture")
     assert written("spoilt", "out", "none").count("data:image") == plain.count("data:image")
+
+
+def test_each_row_has_a_picture_before_any_has_a_second() -> None:
+    rows = {"resnet50.a": (0, 1, 2), "resnet50.b": (10, 11)}
+    records = [make_record(name, seed) for name, seeds in rows.items() for seed in seeds]
+    ordered = [(record.weights.name[-1], record.seed) for record in _turn_about(records)]
+    assert ordered == [("a", 0), ("b", 10), ("a", 1), ("b", 11), ("a", 2)]
 
 
 def test_help_ends_with_examples() -> None:

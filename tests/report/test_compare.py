@@ -132,6 +132,19 @@ def test_what_differs_in_cards_and_environments_is_found() -> None:
     assert ("seed", "0, 1", "0") in two([60.0, 61.0], [40.0]).tasks[0].environments
 
 
+def test_one_commit_with_local_changes_on_both_sides_is_told() -> None:
+    """They may be other changes."""
+    made = make_record().provenance.model_copy(update={"git_dirty": True})
+    records = [
+        make_record(f"resnet50.{name}", seed, 50.0 + seed).model_copy(update={"provenance": made})
+        for name in "ab"
+        for seed in (0, 1)
+    ]
+    found = compare(records, "a", "b", none_kept, num_resamples=100)
+    commit = f"{made.git_commit} with local changes"
+    assert found.tasks[0].environments == (("commit", commit, commit),)
+
+
 @pytest.mark.parametrize("name", ["resnet50.moco_v2_ep200", "moco_v2_ep200", "moco", "resnet50.m"])
 def test_names_may_be_short_while_they_are_clear(name: str) -> None:
     records = [*make_trials("resnet50.moco_v2_ep200", [60.0]), *make_trials("resnet50.pirl", [50.0])]

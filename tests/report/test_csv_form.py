@@ -143,3 +143,32 @@ def test_a_value_that_another_source_contradicts_names_the_other() -> None:
 
 def test_nothing_gives_the_columns() -> None:
     assert as_csv([]).splitlines() == [",".join(CSV_COLUMNS)]
+
+
+def test_trials_and_seeds_are_those_that_have_the_metric() -> None:
+    records = [
+        make_record(seed=0, metrics={"AP": 57.0}),
+        make_record(seed=3, metrics={"AP": 56.0, "AP50": 81.0}),
+    ]
+    found = {line["metric"]: (line["trials"], line["seeds"], line["mean"]) for line in lines(records)}
+    assert found == {"AP": ("2", "0 3", "56.5"), "AP50": ("1", "3", "81.0")}
+
+
+def test_weights_of_one_name_are_told_apart_by_their_label() -> None:
+    records = [make_record(file="one"), make_record(file="two")]
+    found = [line for line in lines(records) if line["metric"] == "AP"]
+    assert {line["weights"] for line in found} == {"resnet50.moco_v2_ep200"}
+    assert len({line["label"] for line in found}) == 2
+    assert {line["engine"] for line in found} == {"detectron2"}
+    assert {line["data_fingerprint"] for line in found} == {records[0].data.fingerprint}
+
+
+def test_a_published_number_stands_once_though_two_tables_show_it() -> None:
+    """One of the two lacks metrics, and with them the remarks on those."""
+    one = [make_record("resnet50.random", 0, 33.0)]
+    other = [make_record("resnet50.random", 0, metrics={"AP": 33.0}, data="elsewhere", identity="other")]
+    alone, both = lines(one, beside=True), lines([*one, *other], beside=True)
+    assert len([line for line in alone if line["kind"] == "published"]) > 100
+    assert len([line for line in both if line["kind"] == "published"]) == len(
+        [line for line in alone if line["kind"] == "published"]
+    )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.report.across import FEW_WEIGHTS, Axis, TaskPair
-from bench.report.grid import Table, number, p_value
+from bench.report.across import FEW_WEIGHTS, TaskPair
+from bench.report.grid import Table, axis_words, number, p_value
 from bench.report.html import svg
 from bench.report.html.labels import labels
 from bench.report.html.origin import origin_of
@@ -82,11 +82,12 @@ def epochs_chart(table: Table) -> Chart | None:
     metric = table.metrics[0]
     rows = table.rows if isinstance(table, Leaderboard) else ()
     ours = [(row, at) for row in rows if (at := origin_of(row.name).epochs)]
-    quoted = [
+    told = [
         (entry, entry.pretrain_epochs, entry.values[metric].value)
         for entry in (table.rows if isinstance(table, PublishedTable) else table.published or ())
-        if entry.pretrain_epochs and metric in entry.values and entry.arch == "ResNet-50"
+        if entry.pretrain_epochs and metric in entry.values
     ]
+    quoted = [one for one in told if one[0].arch == "ResNet-50"]
     epochs = [*(epochs for _, epochs in ours), *(epochs for _, epochs, _ in quoted)]
     if len(epochs) < 2:
         return None
@@ -118,6 +119,8 @@ def epochs_chart(table: Table) -> Chart | None:
         cell.interval and not (y.low <= cell.interval[0] and cell.interval[1] <= y.high) for cell in known
     ):
         captions.append("A bar that reaches the edge of the picture goes on beyond it.")
+    if num_others := len(told) - len(quoted):
+        captions.append(f"{num_others} published rows of other networks are in the table alone.")
     if quoted and isinstance(table, Leaderboard) and table.status == "substituted":
         captions.append("Published rows ran the protocol as written, ours a substitution: near, not equal.")
     about = (
@@ -218,7 +221,8 @@ def scatter(pair: TaskPair) -> Chart:
         points.append((x.at(here), y.at(there), short(label)))
     parts.append(labels(points))
     baselines = any(label in pair.baselines for label, *_ in drawn)
-    protocols = f"Across: {_axis_words(pair.first)}. Up: {_axis_words(pair.second)}."
+    names = [plain(axis_words(axis, (pair.first, pair.second))) for axis in (pair.first, pair.second)]
+    protocols = "Across: {}. Up: {}.".format(*names)
     outside = f" Outside of the picture: {'; '.join(far)}." if far else ""
     return Chart(
         title=f"{plain(pair.second.task)} against {plain(pair.first.task)}",
@@ -254,8 +258,3 @@ def agreement_words(pair: TaskPair) -> str:
         return f"{num} weights on both: too few, or all equal, to say whether the tasks agree."
     few = f" Fewer than {FEW_WEIGHTS} weights: chance alone may do that." if num < FEW_WEIGHTS else ""
     return f"Kendall's tau {pair.tau:+.2f} over {num} weights (p {p_value(pair.p_value)}).{few}"
-
-
-def _axis_words(axis: Axis) -> str:
-    mark = "" if axis.status == "exact" else f" [{axis.status}]"
-    return f"{plain(axis.protocol)}{mark}"

@@ -19,7 +19,7 @@ from bench import __version__
 from bench.core.paths import DEFAULT_RESULTS
 from bench.core.records import Record
 from bench.report.across import TaskPair
-from bench.report.grid import Table
+from bench.report.grid import Table, axis_words
 from bench.report.html.charts import Chart, agreement_words, scatter
 from bench.report.html.curves import Curve
 from bench.report.html.pictures import MAX_PICTURES, Picture, Shown, fit, small
@@ -142,10 +142,10 @@ def _across(tables: Sequence[Table], pairs: Sequence[TaskPair]) -> tuple[list[Ch
     drawn = set(by_weights[:MAX_SCATTERS])
     charts = [scatter(pair) for place, pair in enumerate(pairs) if place in drawn]
     lines = [
-        f"{plain(pair.first.task)}, {plain(pair.first.protocol)} and {plain(pair.second.task)}, "
-        f"{plain(pair.second.protocol)}: {agreement_words(pair)}"
+        " and ".join(plain(axis_words(axis, axes)) for axis in axes) + f": {agreement_words(pair)}"
         for place, pair in enumerate(pairs)
         if place not in drawn
+        for axes in [(pair.first, pair.second)]
     ]
     return charts, lines
 

@@ -94,8 +94,9 @@ def _row(board: Leaderboard, row: Row, records: Mapping[str, Record], shared: _S
         "rank": rank(row),
         "metrics": [
             [plain(metric), mean_and_std(cell.mean, cell.std), interval_words(cell.interval),
-             [_value(record, metric) for record in trials]]
+             [values.get(trial.seed, NONE) for trial in row.trials]]
             for metric in board.metrics if (cell := row.cells.get(metric))
+            for values in [dict(zip(cell.seeds, (f"{value:.4f}" for value in cell.values), strict=True))]
         ],
         "seeds": [str(trial.seed) for trial in row.trials],
         "differences": [
@@ -112,12 +113,6 @@ def _row(board: Leaderboard, row: Row, records: Mapping[str, Record], shared: _S
     }  # fmt: skip
 
 
-def _value(record: Record, metric: str) -> str:
-    """Of one trial, which may lack a metric that others of its row have."""
-    found = record.metrics.get(metric)
-    return NONE if found is None else f"{found.value:.4f}"
-
-
 def interval_words(interval: Ends | None) -> str:
     """As "56.8 to 57.3"; a single trial has none."""
     return NONE if interval is None else f"{number(interval[0])} to {number(interval[1])}"
@@ -130,7 +125,7 @@ def _gap(gap: Gap) -> list[str]:
 
 def gap_words(gap: Gap) -> tuple[str, str]:
     """Its interval, as "+0.20 to +1.4", and whether that is more than noise."""
-    noise = {True: "beyond noise", False: "~ not beyond noise", None: "single trial: noise not known"}
+    noise = {True: "beyond noise", False: "~ not beyond noise", None: "single trial"}
     told = NONE if gap.interval is None else " to ".join(number(end, signed=True) for end in gap.interval)
     return told, noise[gap.beyond_noise]
 

@@ -110,9 +110,11 @@ class Section:
 
     @property
     def best(self) -> str:
-        """The first row and its main metric, in words."""
-        line = (self.measured or self.published)[0]
-        return f"{short(line.name)}, {self.metrics[0]} {line.values[0].text}"
+        """The first row and its main metric, in words, and how many more have the same."""
+        first, *others = self.measured or self.published
+        num_equal = sum(line.values[0].sort == first.values[0].sort for line in others)
+        more = f" and {num_equal} more" if num_equal else ""
+        return f"{short(first.name)}{more}, {self.metrics[0]} {first.values[0].text}"
 
 
 def section(place: int, table: Table, records: Mapping[str, Record], curves: Mapping[str, Curve]) -> Section:

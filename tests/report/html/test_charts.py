@@ -141,7 +141,7 @@ def test_task_against_task() -> None:
     # of 6 pairs 5 agree: tau = 4 / 6
     assert "tau +0.67 over 4 weights" in chart.caption and "Fewer than 6" in chart.caption
     assert "random, 4.0 and 30.0" in chart.caption
-    assert "voc0712-r50c4-24k [custom]" in chart.caption and "in1k-linear." in chart.caption
+    assert "(voc0712-r50c4-24k, custom)" in chart.caption and "(in1k-linear)." in chart.caption
     found = {title.partition(":")[0] for title in titles(chart)}
     assert found == {"resnet50.a", "resnet50.b", "resnet50.c"}
     points = sorted(

@@ -19,6 +19,7 @@ from bench.core.records import Record
 from bench.report.across import Axis, TaskPair, task_pairs
 from bench.report.html.page import MAX_BYTES, as_html
 from bench.report.html.pictures import Picture
+from bench.report.html.sections import section
 from bench.report.published import read_published
 from bench.report.published_tables import published_tables
 from bench.report.tables import leaderboards
@@ -157,6 +158,16 @@ def test_ranges_of_places_sort_by_their_middle() -> None:
     )
     ranks = {told: each.get("data-v") for told, each in zip(page.texts["td"], page.all("td"), strict=True)}
     assert ranks["1-2"] == "1.5"
+
+
+@pytest.mark.parametrize(
+    ("aps", "best"),
+    [((57.0, 57.0, 56.0), "a and 1 more, AP 57.0"), ((57.0, 56.0, 56.0), "a, AP 57.0")],
+)
+def test_of_equal_rows_none_is_called_the_best_alone(aps: tuple[float, ...], best: str) -> None:
+    records = [make_record(f"resnet50.{name}", 0, ap) for name, ap in zip("abc", aps, strict=True)]
+    (board,) = leaderboards(records)
+    assert section(0, board, {record.id: record for record in records}, {}).best == best
 
 
 def test_published_tables_alone() -> None:

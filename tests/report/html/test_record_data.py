@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+from bench.core.paths import DEFAULT_RESULTS
 from bench.core.records import SEAL, Record, sealed
 from bench.report.html.record_data import as_data, inert, pairs
 from bench.report.tables import leaderboards
@@ -61,6 +63,15 @@ def test_a_value_stands_under_its_own_seed_where_another_trial_lacks_the_metric(
     values = {metric: trials for metric, *_, trials in row["metrics"]}
     assert row["seeds"] == ["0", "1"]
     assert values == {"AP": ["57.0000", "56.0000"], "AP50": ["-", "81.0000"]}
+
+
+def test_the_command_finds_a_store_that_is_not_in_the_usual_place() -> None:
+    record = make_record()
+    boards = leaderboards([record])
+    for store, option in ((DEFAULT_RESULTS, ""), (Path("my runs"), " --results 'my runs'")):
+        data = json.loads(as_data(boards, {record.id: record}, store))
+        (found,) = data["rows"]["0.0"]["records"]
+        assert found["reproduce"] == f"bench reproduce {record.id}{option}"
 
 
 def test_what_was_run_elsewhere_cannot_be_run_again_here() -> None:
