@@ -57,6 +57,16 @@ def test_each_error_has_its_exit_code_and_one_line(
     assert (out, err) == ("", "bench: moco.pth: 3 tensors are missing.\n")
 
 
+def test_an_error_cannot_write_to_the_terminal_what_it_quotes(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    error = errors.DataError.of(["a\x1b[31m.csv: bad", "b.csv: bad"])
+    assert run_with(monkeypatch, raises(error)) == 4
+    _, err = capfd.readouterr()
+    assert "\x1b" not in err and "[31m.csv: bad" in err
+    assert len(err.splitlines()) == len(str(error).split("\n")) > 1
+
+
 def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_with(monkeypatch, raises(errors.DataError("bad")), "--debug") == 4
     out, err = capfd.readouterr()

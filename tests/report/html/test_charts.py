@@ -106,6 +106,16 @@ def test_an_interval_is_a_bar_of_its_length_within_the_axes() -> None:
     assert float(bar.get("y2")) > svg.TOP - 1 and float(bar.get("y1")) < svg.HEIGHT - svg.BOTTOM + 1
 
 
+def test_a_bar_that_is_cut_and_networks_that_are_not_drawn_are_told() -> None:
+    chart = epochs_chart(BOARD)
+    assert chart is not None and "edge" not in chart.caption and "other networks" not in chart.caption
+    half = published("Half of the width", 48.0, arch="ResNet-50 x0.5")
+    wide = only(*make_trials("resnet50.a_ep100", [50.0, 60.0]), *make_trials("resnet50.b_ep200", [55.0]))
+    chart = epochs_chart(wide.model_copy(update={"published": (half, published("MoCo v2", 57.0))}))
+    assert chart is not None and "edge" in chart.caption and "1 published rows of other" in chart.caption
+    assert not any("Half" in title for title in titles(chart))
+
+
 def test_a_baseline_is_a_line_and_one_far_off_is_told() -> None:
     chart = epochs_chart(BOARD)
     assert chart is not None
