@@ -224,8 +224,8 @@ def _fault(record: Record, versions: dict[str, int]) -> str:
     now = versions.get(record.task, record.task_version)
     if record.task_version != now:
         return (
-            f"{record.task} version {record.task_version}, here is version {now}; --other-versions shows it "
-            "in a table of its own"
+            f"{record.task} version {record.task_version}, here is version {now}; "
+            "bench report --other-versions shows it in a table of its own"
         )
     if (expected := identity_of(record)) != record.protocol.identity:
         return (

@@ -37,12 +37,13 @@ def as_csv(tables: Sequence[Leaderboard | PublishedTable]) -> str:
         # Published values have no identity of ours, and stand once though two tables may show them.
         where = {"task": table.task, "protocol": table.protocol}
         rows = table.published if isinstance(table, Leaderboard) else table.rows
+        earlier = frozenset(quoted)
         for line in _csv_published(rows or ()):
-            # A remark may be on metrics that only one of the tables has.
+            # A remark may be on metrics that only one of the tables has; within one it tells rows apart.
             told = (value for name, value in line.items() if name not in ("note", "contradicted_by"))
             key = (table.task, table.protocol, *told)
-            if key not in quoted:
-                quoted.add(key)
+            quoted.add(key)
+            if key not in earlier:
                 writer.writerow({**where, **line})
     return buffer.getvalue()
 
